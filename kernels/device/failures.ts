@@ -26,10 +26,8 @@ export class DeviceError extends RunError {
 
 /** What may be the cause of each failure, and what helps against it. */
 const ADVICE: Record<DeviceFailure, Text> = {
-  lost:
-    say`another program may have taken the card or its memory, or its driver failed: look at the system's log, and at ${
-      task("doctor")
-    }`,
+  lost: say`another program may have taken the card or its memory, or its driver failed: \
+look at the system's log, and at ${task("doctor")}`,
   memory: say`give a smaller ${setting("microBatch")}, ${setting("recompute")} or ${
     setting("dtype", "bf16")
   }, or end what else uses the card; ${

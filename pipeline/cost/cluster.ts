@@ -83,23 +83,23 @@ function countCluster(configuration: Configuration, options: ClusterOptions) {
   const { experts, sequenceLength, roundSequences } = configuration;
   const read = routedTokens(configuration, true);
   const sequences = Math.floor(tokens / sequenceLength);
-  const what = "Cannot count what a cluster takes as";
+  const refusal = "Cannot count what a cluster takes as";
   const kind = setting("partitioner");
   ensure(
     findKind(configuration).models,
-    say`${what} ${kind} must have routers: ${configuration.partitioner} has none`,
+    say`${refusal} ${kind} must have routers: ${configuration.partitioner} has none`,
   );
   const each = say`a sequence of ${sequenceLength} tokens for each of ${experts} ${
     setting("experts")
   }`;
   ensure(
     sequences >= experts,
-    say`${what} there must be ${each}: ${setting("corpusTokens")} is ${tokens}`,
+    say`${refusal} there must be ${each}: ${setting("corpusTokens")} is ${tokens}`,
   );
   const text = tokens * charactersPerToken(configuration);
   const stages = countStages(configuration, options, { sequences, text });
-  const sum = (of: (stage: typeof stages[number]) => number) =>
-    stages.reduce((total, stage) => total + of(stage), 0);
+  const sum = (value: (stage: typeof stages[number]) => number) =>
+    stages.reduce((total, stage) => total + value(stage), 0);
   return {
     tokens,
     machines,
@@ -119,8 +119,8 @@ function countCluster(configuration: Configuration, options: ClusterOptions) {
 }
 
 /** Counts the bytes of all scores of a round. */
-const exchangedBytes = ({ roundSequences, ...of }: Configuration) =>
-  listWidths(of).reduce((sum, routers) => sum + 4 * roundSequences * routers * routers, 0);
+const exchangedBytes = ({ roundSequences, ...settings }: Configuration) =>
+  listWidths(settings).reduce((sum, routers) => sum + 4 * roundSequences * routers * routers, 0);
 
 /** Counts what every stage takes. */
 function countStages(

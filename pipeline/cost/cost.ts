@@ -87,13 +87,14 @@ export const ASSUMED_GPU: Required<CostDevice> = {
  */
 const MOST_OF_A_PROCESSOR = 2e12;
 
-/** Tells a GPU from a processor; where that is not known, by its FLOP/s at the peak. */
+/** Returns the kind of a device. Where that is not known, its FLOP/s at the peak decide. */
 export function adapterKind({ flops, kind }: Pick<CostDevice, "flops" | "kind">): AdapterKind {
   return kind ?? (flops > MOST_OF_A_PROCESSOR ? "gpu" : "software");
 }
 
 /**
- * Gives the seconds that FLOPs of a model take on a device; a processor is slower at narrow models.
+ * Estimates the time of a model's FLOPs on a device, in seconds. Processors are slow at narrow
+ * models.
  */
 export function secondsOn(device: CostDevice, flops: number, model: ModelConfig): number {
   return slowedFlops(flops, model, adapterKind(device)) / (device.flops * device.utilisation);
@@ -114,8 +115,8 @@ export async function usualDevice(adapter?: string): Promise<CostDevice> {
 }
 
 /**
- * Gives the usual device, or one of which FLOP/s or utilisation are named; one of other FLOP/s has
- * no name and reaches 0.4 of them unless said.
+ * Returns the usual device with the FLOP/s or utilisation that were named. With other FLOP/s it has
+ * no name, and reaches 0.4 of them by default.
  */
 export function namedDevice(
   { flops, utilisation }: Partial<CostDevice>,
@@ -162,28 +163,34 @@ export const computeCost = (configuration: Configuration, options: CostOptions):
 export type Cost = ReturnType<typeof countCost>;
 
 function countCost(configuration: Configuration, options: CostOptions) {
-  const { corpus, flops: peak, utilisation, name, adopted = [], routers: others } = options;
-  const mixture = mixtureShape(configuration, corpus, others);
+  const { corpus, flops: peak, utilisation, name, adopted = [], routers: otherRouters } = options;
+  const mixture = mixtureShape(configuration, corpus, otherRouters);
   const { router, expert, experts, routers, batch } = mixture;
   const flops = {
     ...mixtureFlops(mixture),
     recomputed: again(mixture, expert, options, batch * experts),
   };
-  const larger = equalCompute(configuration, corpus, others);
+  const larger = equalCompute(configuration, corpus, otherRouters);
   const tokenwise = switchCost(configuration, mixture);
   const parameters = { router: parameterCount(router), expert: parameterCount(expert) };
-  const more = adopted.reduce((sum, own) => sum + own.parameters - parameters.expert, 0);
-  const sums = (of: (flops: number, model: ModelConfig) => number): CostTimes => ({
-    oneExpert: of((flops.experts + flops.recomputed) / experts, expert),
-    allExperts: of(flops.experts + flops.recomputed, expert),
-    routers: of(flops.trainRouters + flops.shardForRouters, router),
-    sharding: of(flops.shardForExperts, router),
-    dense: of(flops.dense + flops.recomputed, expert),
-    equalCompute: of(larger.training + again(larger, larger.model, options), larger.model),
-    switch: of(tokenwise.training + again(tokenwise, tokenwise.model, options), tokenwise.model),
-    prompt: of(flops.inference, expert) + of(flops.inferenceOverhead, router),
-    densePrompt: of(flops.inference, expert),
-    equalComputePrompt: of(larger.inference, larger.model),
+  const adoptedExtra = adopted.reduce(
+    (sum, expertAdopted) => sum + expertAdopted.parameters - parameters.expert,
+    0,
+  );
+  const sums = (figure: (flops: number, model: ModelConfig) => number): CostTimes => ({
+    oneExpert: figure((flops.experts + flops.recomputed) / experts, expert),
+    allExperts: figure(flops.experts + flops.recomputed, expert),
+    routers: figure(flops.trainRouters + flops.shardForRouters, router),
+    sharding: figure(flops.shardForExperts, router),
+    dense: figure(flops.dense + flops.recomputed, expert),
+    equalCompute: figure(larger.training + again(larger, larger.model, options), larger.model),
+    switch: figure(
+      tokenwise.training + again(tokenwise, tokenwise.model, options),
+      tokenwise.model,
+    ),
+    prompt: figure(flops.inference, expert) + figure(flops.inferenceOverhead, router),
+    densePrompt: figure(flops.inference, expert),
+    equalComputePrompt: figure(larger.inference, larger.model),
   });
   return {
     /** The mixture whose cost was counted. */
@@ -196,7 +203,7 @@ function countCost(configuration: Configuration, options: CostOptions) {
      */
     parameters: {
       ...parameters,
-      total: routers * parameters.router + experts * parameters.expert + more,
+      total: routers * parameters.router + experts * parameters.expert + adoptedExtra,
     },
     /**
      * Experts that other trainers made, which have sizes of their own; absent if there are none.
@@ -209,7 +216,7 @@ function countCost(configuration: Configuration, options: CostOptions) {
      * trains its own.
      */
     ...configuration.routers !== "" &&
-      { otherRouters: { folder: configuration.routers, known: others !== undefined } },
+      { otherRouters: { folder: configuration.routers, known: otherRouters !== undefined } },
     /**
      * FLOPs. `recomputed` is what computing the activations of all experts again adds, and as much
      * to the dense model. It is no cost of the method; every time of a training has its own share
@@ -326,19 +333,19 @@ export interface ReadCostOptions extends Omit<CostOptions, "corpus" | "adopted" 
 export async function readCost(
   { run = "", sources = {}, ...options }: ReadCostOptions,
 ): Promise<Cost> {
-  const count = async (configuration: Configuration, more: Partial<CostOptions> = {}) =>
+  const count = async (configuration: Configuration, extra: Partial<CostOptions> = {}) =>
     computeCost(configuration, {
       ...options,
-      ...more,
+      ...extra,
       routers: await readRouters(configuration, run),
     });
   if (run === "") return await count(resolveConfiguration(sources));
   const base = (await readRunConfiguration(run))?.configuration;
   if (!base) {
-    const what =
+    const refusal =
       `Cannot count the cost of run "${run}" as it must hold a config.json: there is none`;
     const remedy = say`leave ${setting("run")} out for a configuration alone`;
-    throw new InputError(what, { where: run, remedy });
+    throw new InputError(refusal, { where: run, remedy });
   }
   const configuration = resolveConfiguration({ ...sources, base });
   const text = await readTextCounts(run);

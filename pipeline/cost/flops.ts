@@ -44,7 +44,7 @@ export function slowedFlops(
   return kind === "gpu" || hidden >= WIDE ? flops : flops * reached(WIDE) / reached(hidden);
 }
 
-/** Reports what narrow models among these reach, a line for each width. */
+/** Lists the share of a device's speed that narrow models reach, a line for each width. */
 export function narrowNotes(
   models: readonly Pick<ModelConfig, "hidden">[],
   kind?: AdapterKind,

@@ -131,9 +131,9 @@ export function routerMemory(
 }
 
 /** Adds up what two models take that are held at the same time. */
-export function together(one: ModelMemory, other: ModelMemory): ModelMemory {
+export function together(first: ModelMemory, second: ModelMemory): ModelMemory {
   const names = ["weights", "transposed", "activations", "total"] as const;
-  return Object.fromEntries(names.map((name) => [name, one[name] + other[name]])) as ModelMemory;
+  return Object.fromEntries(names.map((name) => [name, first[name] + second[name]])) as ModelMemory;
 }
 
 /**
@@ -208,8 +208,8 @@ function planBanks(model: ModelConfig, all: BatchShape, pass: ActivationOptions)
   createActivations(held, model, shape, pass);
   const { segments, transposedSegments, ...layout } = planLayout(model, limit);
   const sizes: number[] = []; // models of each bank
-  for (let rest = all.models; rest > 0; rest -= shape.models) {
-    sizes.push(Math.min(shape.models, rest));
+  for (let left = all.models; left > 0; left -= shape.models) {
+    sizes.push(Math.min(shape.models, left));
   }
   const bytes = (segments: readonly number[], each: number) =>
     sum(sizes.flatMap((models) => segments.map((size) => rounded(size * models * each))));

@@ -58,7 +58,7 @@ export async function readRouters(
   return { shape: (await loadCheckpointConfig(`${folder}/${routerFolder(0)}`)).config };
 }
 
-/** Gives the sizes that a configuration names directly. */
+/** Picks the sizes that a configuration names directly. */
 export function findShape(
   configuration: Configuration,
 ): Pick<
@@ -78,7 +78,7 @@ export function findShape(
 export function mixtureShape(
   configuration: Configuration,
   corpus?: CostCorpus,
-  others?: OtherRouters,
+  otherRouters?: OtherRouters,
 ): MixtureShape {
   const shape = findShape(configuration);
   const { experts, batch, routerBatch } = shape;
@@ -91,11 +91,11 @@ export function mixtureShape(
   const isTrained = configuration.routers === "";
   const hasModels = isTrained
     ? findKind(configuration).models === true
-    : !others || others.shape !== undefined;
+    : !otherRouters || otherRouters.shape !== undefined;
   const rounds = isTrained && hasModels ? configuration.rounds : 0;
   return {
     ...shape,
-    router: others?.shape ?? shape.router,
+    router: otherRouters?.shape ?? shape.router,
     routers: hasModels ? widths.reduce((sum, routers) => sum + routers, 0) : 0,
     ...configuration.levels.length > 0 && hasModels
       ? { passes, onDevice: countOnDevice(configuration) }
@@ -283,8 +283,8 @@ export function costApart(
   { training, mixture }: Pick<TrainingCost, "training" | "mixture">,
 ): string | undefined {
   if (Math.abs(training / mixture - 1) <= COMPUTE_APART) return undefined;
-  const [own, whole] = [training, mixture].map((flops) => flops.toExponential(3));
-  return `the training of ${name} takes ${own} FLOPs, that of the mixture ${whole}: ` +
+  const [trainingText, whole] = [training, mixture].map((flops) => flops.toExponential(3));
+  return `the training of ${name} takes ${trainingText} FLOPs, that of the mixture ${whole}: ` +
     "they are more than 1% apart";
 }
 
@@ -314,8 +314,8 @@ export function refuseLarge(
 }
 
 /**
- * Reports what may make a training another one than is meant. `unknownRouters` are those of a run
- * that is not there.
+ * Lists reasons to doubt that a training is the one that is meant. `unknownRouters` are those of a
+ * run that is not there.
  */
 export function trainingDoubts(
   { name, equalCompute, before }: { name: string; equalCompute?: boolean; before?: unknown },
@@ -357,13 +357,13 @@ export async function trainingPace(
     latest,
     /** Measures the speed since the line before. */
     async note({ step, tokens }: StepMetrics) {
-      const now = performance.now();
-      const seconds = (now - lastTime) / 1000;
+      const time = performance.now();
+      const seconds = (time - lastTime) / 1000;
       const tokensPerSecond = (tokens - lastTokens) / seconds;
       const utilisation = measured && tokensPerSecond * flopsPerToken / (measured.gflops * 1e9);
       Object.assign(latest, { tokensPerSecond, utilisation });
       await recordTime(run, { stage, step, seconds, ...latest });
-      [lastTime, lastTokens] = [now, tokens];
+      [lastTime, lastTokens] = [time, tokens];
     },
   };
 }

@@ -17,10 +17,10 @@ import { type FoundAdapter, listCards, NO_FILE, type System } from "./system.ts"
  * Something that is wrong: `error`, nothing can be trained, or `warning`, training is slow or may
  * be wrong; what it is, and what to do, a sentence each.
  */
-export type Problem = { severity: "error" | "warning" } & Record<"what" | "remedy", string>;
+export type DoctorProblem = { severity: "error" | "warning" } & Record<"what" | "remedy", string>;
 
 /** What {@linkcode listAdvice} takes. */
-export interface Findings {
+export interface MachineFindings {
   system: System; // what the system shows
   /** What there is to say of the adapter that was handed out; undefined where there is none. */
   adapter?: {
@@ -77,19 +77,19 @@ function remedyOfCard({ cards, nvidia, container, environment }: System): string
 }
 
 /** Words variants as they are chosen. */
-export function variantsText(variants: Variants): string {
+export function wordVariants(variants: Variants): string {
   return Object.entries(variants).map((pair) => pair.join("=")).join(",");
 }
 
 /** An error or a warning, which is reported where `when` holds. */
-type Rule = { when: unknown; remedy: string } & Partial<Record<Problem["severity"], string>>;
+type Rule = { when: unknown; remedy: string } & Partial<Record<DoctorProblem["severity"], string>>;
 
 /** Lists what is wrong, the worst first. */
-export function listAdvice(findings: Findings): Problem[] {
+export function listAdvice(findings: MachineFindings): DoctorProblem[] {
   const rules = [...ofDrivers(findings), ...ofCard(findings), ...ofAdapter(findings)];
   const problems = rules.filter(({ when }) => when).map((
     { error, warning = "", remedy },
-  ): Problem =>
+  ): DoctorProblem =>
     error === undefined
       ? { severity: "warning", what: warning, remedy }
       : { severity: "error", what: error, remedy }
@@ -103,7 +103,7 @@ export function listAdvice(findings: Findings): Problem[] {
  * Why no adapter was handed out (the loader, the drivers or the card is missing), and which driver
  * files are broken.
  */
-function ofDrivers({ system, adapter }: Findings): Rule[] {
+function ofDrivers({ system, adapter }: MachineFindings): Rule[] {
   const { cards, loader, drivers, environment } = system;
   const named = environment.VK_DRIVER_FILES ?? environment.VK_ICD_FILENAMES;
   const noneUsable = drivers.every(({ problem }) => problem !== undefined);
@@ -155,7 +155,7 @@ function ofDrivers({ system, adapter }: Findings): Rule[] {
  * How a card is used that is there while the adapter runs on the processor, and what is wrong with
  * OpenGL.
  */
-function ofCard({ system, adapter, others = [] }: Findings): Rule[] {
+function ofCard({ system, adapter, others = [] }: MachineFindings): Rule[] {
   const silent = others.filter(({ adapter, words }) => adapter === null && words !== undefined);
   const { cards, environment: { DENO_WEBGPU_BACKEND: backend } } = system;
   const isIgnored = adapter?.kind === "software" && cards.length > 0;
@@ -192,11 +192,11 @@ function ofCard({ system, adapter, others = [] }: Findings): Rule[] {
 }
 
 /** What is wrong with the adapter itself: a slow driver, little memory, wrong results. */
-function ofAdapter({ adapter }: Findings): Rule[] {
+function ofAdapter({ adapter }: MachineFindings): Rule[] {
   if (!adapter) return [];
   const { kind, offers, memory: { allocatable, largest }, golden } = adapter;
   const wrong = golden.filter(({ right }) => !right)
-    .map(({ variants, dtype, model }) => `${variantsText(variants)} in ${dtype} (${model})`);
+    .map(({ variants, dtype, model }) => `${wordVariants(variants)} in ${dtype} (${model})`);
   return [
     {
       when: kind === "software" && !offers.subgroupsOf8,
@@ -263,8 +263,8 @@ export async function processorWarning(
 /** Reports how many values products in f16 could not hold; undefined where they held all. */
 export function saturationWarning(values: number): Text | undefined {
   if (values === 0) return undefined;
-  const what = `products in f16 took ${values} values beyond 65,504 as 65,504`;
-  return say`${what}: results are off; ${
+  const problem = `products in f16 took ${values} values beyond 65,504 as 65,504`;
+  return say`${problem}: results are off; ${
     setting("variants", "matmul=workgroup")
   } multiplies in f32`;
 }

@@ -19,7 +19,7 @@ import { trainingMemory } from "../cost/memory.ts";
 import { initialWeights } from "../model/parameters.ts";
 import { createTrainer } from "../model/trainer.ts";
 import { keepMeasured } from "../graph/timing.ts";
-import { listAdvice, type Problem, variantsText } from "./advice.ts";
+import { type DoctorProblem, listAdvice, wordVariants } from "./advice.ts";
 import { GOLDEN_CASES, GOLDEN_LIMITS, goldenErrors, type GoldenResult } from "./golden.ts";
 import { type FoundAdapter, otherAdapters, readSystem, type System } from "./system.ts";
 
@@ -34,7 +34,7 @@ export interface Diagnosis {
   /** What each driver hands out alone; undefined where nobody could ask. */
   others?: FoundAdapter[];
   /** What is wrong, the worst first. */
-  problems: Problem[];
+  problems: DoctorProblem[];
 }
 
 /**
@@ -62,7 +62,7 @@ export interface ExamineOptions {
    */
   quick?: boolean;
   /** Called with what is examined next. */
-  onStep?: (what: string) => void;
+  onStep?: (stepName: string) => void;
   /** Ends the work. */
   signal?: AbortSignal;
 }
@@ -87,9 +87,9 @@ const MOST_BYTES = 256 * 2 ** 30;
  */
 export async function examine(options: ExamineOptions = {}): Promise<Diagnosis> {
   const { adapter: wanted, variants, onStep = () => {}, signal } = options;
-  const step = (what: string) => {
+  const step = (stepName: string) => {
     signal?.throwIfAborted();
-    onStep(what);
+    onStep(stepName);
   };
   step("the system");
   const system = await readSystem();
@@ -164,10 +164,10 @@ function variantSets(chosen: Variants, offers: Offers): Variants[] {
     runnable(name, offers)
   );
   const sets = names.map((name): Variants => {
-    const own = kernels.filter(([, variants]) => variants.includes(name));
-    return { ...chosen, ...Object.fromEntries(own.map(([kernel]) => [kernel, name])) };
+    const variantKernels = kernels.filter(([, variants]) => variants.includes(name));
+    return { ...chosen, ...Object.fromEntries(variantKernels.map(([kernel]) => [kernel, name])) };
   });
-  return [...new Map([chosen, ...sets].map((set) => [variantsText(set), set])).values()];
+  return [...new Map([chosen, ...sets].map((set) => [wordVariants(set), set])).values()];
 }
 
 /**
@@ -184,11 +184,11 @@ async function checkVariants(
   const trials = dtypes.flatMap((dtype) => models.map((model) => ({ dtype, model })));
   const results: GoldenResult[] = [];
   for (const variants of variantSets(gpu.variants, gpu.offers)) {
-    const own = await openGpu({ adapter, variants });
+    const variantGpu = await openGpu({ adapter, variants });
     try {
       for (const { dtype, model } of trials) {
         signal?.throwIfAborted();
-        const errors = await goldenErrors(own, model, dtype);
+        const errors = await goldenErrors(variantGpu, model, dtype);
         const limits =
           GOLDEN_LIMITS[dtype === "bf16" ? "bf16" : /f16/.test(variants.matmul) ? "f16" : "f32"];
         const right = (["loss", "norm", "gradients"] as const).every((name) =>
@@ -197,7 +197,7 @@ async function checkVariants(
         results.push({ variants, dtype, model, ...errors, right });
       }
     } finally {
-      own.close();
+      variantGpu.close();
     }
   }
   return results;

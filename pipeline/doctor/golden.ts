@@ -75,8 +75,8 @@ export async function goldenErrors(
 
 /** Gives `‖a − b‖ / ‖b‖`. */
 function relative(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  const squares = (of: (i: number) => number) =>
-    Array.from(b, (_, i) => of(i) ** 2).reduce((x, y) => x + y, 0);
+  const squares = (valueAt: (i: number) => number) =>
+    Array.from(b, (_, i) => valueAt(i) ** 2).reduce((x, y) => x + y, 0);
   return Math.sqrt(squares((i) => a[i] - b[i]) / squares((i) => b[i]));
 }
 

@@ -4,7 +4,12 @@
  * @module
  */
 
-export { type Problem, variantsText } from "./advice.ts";
+export {
+  type DoctorProblem,
+  type DoctorProblem as Problem,
+  wordVariants,
+  wordVariants as variantsText,
+} from "./advice.ts";
 export * from "./doctor.ts";
 export type { GoldenErrors, GoldenResult } from "./golden.ts";
 export {

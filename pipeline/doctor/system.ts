@@ -170,9 +170,14 @@ async function readDriverFile(path: string, folders: string[], root: string): Pr
   }
   if (typeof library !== "string") return { path, problem: "it names no library_path" };
   const at = library.includes("/") && !isAbsolute(library) ? join(dirname(path), library) : library;
-  const found = await libraryAt(at, folders, root);
-  const problem = found === undefined ? `its library ${at} is not there` : undefined;
-  return { path, library: found ?? at, api: typeof api === "string" ? api : undefined, problem };
+  const libraryPath = await libraryAt(at, folders, root);
+  const problem = libraryPath === undefined ? `its library ${at} is not there` : undefined;
+  return {
+    path,
+    library: libraryPath ?? at,
+    api: typeof api === "string" ? api : undefined,
+    problem,
+  };
 }
 
 /**
@@ -217,7 +222,7 @@ const PROBE = "const adapter = await navigator.gpu?.requestAdapter();" +
 export async function otherAdapters(
   drivers: readonly string[],
 ): Promise<FoundAdapter[] | undefined> {
-  const found: FoundAdapter[] = [];
+  const adapters: FoundAdapter[] = [];
   for (const by of [...drivers, "OpenGL"]) {
     const output = await outputOf("deno", ["eval", PROBE], {
       DENO_NO_UPDATE_CHECK: "1",
@@ -230,7 +235,7 @@ export async function otherAdapters(
     if (output === undefined) return undefined;
     const adapter = JSON.parse(output.printed.trim() || "null");
     const [, words] = /^(?:\[Vulkan Loader\] )?ERROR[^:]*:\s*(.+)$/m.exec(output.errors) ?? [];
-    found.push({ by, adapter, ...adapter === null && words !== undefined && { words } });
+    adapters.push({ by, adapter, ...adapter === null && words !== undefined && { words } });
   }
-  return found;
+  return adapters;
 }

@@ -175,7 +175,7 @@ function pack(
 }
 
 /** A bank: E models of one shape in stacked buffers. */
-export type Bank = ReturnType<typeof createBank>;
+export type ModelBank = ReturnType<typeof createBank>;
 
 /**
  * Makes the buffers of a bank and fills them with the weights of its models; products read matrices
@@ -210,7 +210,7 @@ export function createBank(
  * weights.
  */
 export function findParameter(
-  bank: Bank,
+  bank: ModelBank,
   name: string,
   gradients?: readonly GpuBuffer[],
 ): Parameter {
@@ -251,7 +251,7 @@ function locateMatrix(
 }
 
 /** Plans the transposed copies of a bank's matrices: run them after every change of its weights. */
-export function planTransposes(gpu: Gpu, bank: Bank): Dispatch[] {
+export function planTransposes(gpu: Gpu, bank: ModelBank): Dispatch[] {
   const { layout, models } = bank;
   return [...layout.transposedPlacements.keys()].map((name) => {
     const { rows, columns, stack, matrix, transposed } = findParameter(bank, name);

@@ -63,7 +63,7 @@ export function keepRecent<Sizes extends number[], Value>(
     get count(): number {
       return kept.size;
     },
-    /** Gives the value of these sizes. */
+    /** Returns the value of these sizes. */
     of(...sizes: Sizes): Value {
       const key = sizes.join();
       if (!kept.has(key) && kept.size >= most) {

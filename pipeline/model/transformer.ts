@@ -19,7 +19,7 @@ import {
 } from "../../kernels/linear_nll/linear_nll.ts";
 import { matmul, matmulSplit } from "../../kernels/matmul/matmul.ts";
 import { matmulTransposed } from "../../kernels/matmul/matmul_transposed.ts";
-import { type Bank, findParameter } from "./parameters.ts";
+import { findParameter, type ModelBank } from "./parameters.ts";
 import {
   chooseSublayers,
   embeddingName,
@@ -42,7 +42,7 @@ export interface Gradients {
 
 function makeContext(
   gpu: Gpu,
-  bank: Bank,
+  bank: ModelBank,
   { shape }: Activations,
   scope: string,
   gradients?: readonly GpuBuffer[],
@@ -54,7 +54,7 @@ function makeContext(
 /** Describes to every sublayer its part in a pass. */
 function describePasses(
   gpu: Gpu,
-  bank: Bank,
+  bank: ModelBank,
   acts: Activations,
   mode: Mode,
   gradients?: readonly GpuBuffer[],
@@ -90,7 +90,7 @@ function describePasses(
  */
 export function planForward(
   gpu: Gpu,
-  bank: Bank,
+  bank: ModelBank,
   acts: Activations,
   mode: Mode = passMode(acts),
 ): Dispatch[] {
@@ -109,7 +109,7 @@ export function planForward(
 }
 
 /** Plans the logits of the first `rows` rows of the normalised output. */
-export function planLogits(gpu: Gpu, bank: Bank, acts: Activations, rows: number): Dispatch {
+export function planLogits(gpu: Gpu, bank: ModelBank, acts: Activations, rows: number): Dispatch {
   const { config } = bank.layout;
   const { vocabulary, hidden } = config;
   return matmul(gpu, {
@@ -135,7 +135,7 @@ function cutMatrix(matrix: Matrix, model: number, row = 0): Matrix {
 }
 
 /** Describes the loss of the normalised output. */
-function headLoss(bank: Bank, acts: Activations) {
+function headLoss(bank: ModelBank, acts: Activations) {
   const { config } = bank.layout;
   const { shape: { models, batch, length }, targets, weights, nll } = acts;
   return {
@@ -157,7 +157,7 @@ function headLoss(bank: Bank, acts: Activations) {
  */
 export function planLoss(
   gpu: Gpu,
-  bank: Bank,
+  bank: ModelBank,
   acts: Activations,
   details?: TokenDetails,
 ): Dispatch {
@@ -170,7 +170,7 @@ export function planLoss(
  */
 export function planLossBackward(
   gpu: Gpu,
-  bank: Bank,
+  bank: ModelBank,
   acts: Activations,
   gradients: Gradients,
 ): Dispatch[] {
@@ -253,7 +253,7 @@ function* logitChunks({ shape, chunk: most }: Activations) {
  */
 export function planBackward(
   gpu: Gpu,
-  bank: Bank,
+  bank: ModelBank,
   acts: Activations,
   { buffers, accumulate }: Gradients,
 ): Dispatch[] {

@@ -15,11 +15,11 @@ export function normalizedMutualInformation(
   a: ArrayLike<number | string>,
   b: ArrayLike<number | string>,
 ): number {
-  const [rowOf, needColumn] = [a, b].map((labels) =>
+  const [rowIndices, columnIndices] = [a, b].map((labels) =>
     new Map([...new Set(Array.from(labels))].map((label, index) => [label, index]))
   );
-  const table = Array.from(rowOf, () => new Array<number>(needColumn.size).fill(0));
-  for (let i = 0; i < a.length; i++) table[rowOf.get(a[i])!][needColumn.get(b[i])!]++;
+  const table = Array.from(rowIndices, () => new Array<number>(columnIndices.size).fill(0));
+  for (let i = 0; i < a.length; i++) table[rowIndices.get(a[i])!][columnIndices.get(b[i])!]++;
   return informationOfTable(table);
 }
 
@@ -57,9 +57,9 @@ export function measureRows(
   let excess = 0;
   let tokens = 0;
   for (const [row, best] of assignArgmax(costs, experts).entries()) {
-    const own = costs[row * experts + expert[row]];
-    cost += own;
-    excess += own - costs[row * experts + best];
+    const rowCost = costs[row * experts + expert[row]];
+    cost += rowCost;
+    excess += rowCost - costs[row * experts + best];
     tokens += predicted[row];
     wanted[best]++;
   }
@@ -94,7 +94,7 @@ export interface SourceCount {
 }
 
 /** Sums over one expert's sequences. */
-export interface Tally extends SourceCount {
+export interface PartTally extends SourceCount {
   /** Number of sequences, of any expert, that cost least at this one. */
   wanted: number;
   /** Costs of its sequences. */
@@ -128,7 +128,7 @@ export interface PartitionCounts extends Omit<PartCounts, "sources"> {
 }
 
 /** Makes an empty tally. */
-export function newTally(): Tally {
+export function newTally(): PartTally {
   return {
     sequences: 0,
     tokens: 0,
@@ -142,7 +142,7 @@ export function newTally(): Tally {
 
 /** Adds one sequence to its expert's tally, in place. */
 export function countRow(
-  tally: Tally,
+  tally: PartTally,
   row: { tokens: number; source: string; cost: number; lowest: number; predicted: number },
 ): void {
   tally.sequences++;
@@ -155,9 +155,9 @@ export function countRow(
   source.tokens += row.tokens;
 }
 
-/** Gives the counts of one expert. */
-export function partCounts({ sequences, tokens, cost, predicted, sources }: Tally): PartCounts {
-  // So that it does not depend on who came first.
+/** Sums up the counts of one expert. */
+export function partCounts({ sequences, tokens, cost, predicted, sources }: PartTally): PartCounts {
+  // Sorted, so that the result does not depend on which source came first.
   const sorted = [...sources].sort(([a], [b]) => a < b ? -1 : 1);
   return {
     sequences,
@@ -167,9 +167,9 @@ export function partCounts({ sequences, tokens, cost, predicted, sources }: Tall
   };
 }
 
-/** Gives the counts of all experts together. */
-export function partitionCounts(tallies: Tally[]): PartitionCounts {
-  const sum = (valueOf: (tally: Tally) => number) =>
+/** Sums up the counts of all experts together. */
+export function partitionCounts(tallies: PartTally[]): PartitionCounts {
+  const sum = (valueOf: (tally: PartTally) => number) =>
     tallies.reduce((total, tally) => total + valueOf(tally), 0);
   const sequences = sum((tally) => tally.sequences);
   const predicted = sum((tally) => tally.predicted);

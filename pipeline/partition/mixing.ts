@@ -3,7 +3,7 @@
 import type { Partitioner } from "./partitioner.ts";
 import { PARTITIONERS } from "./partitioners.ts";
 
-/** Gives the routing temperature τ that suits a partitioner's costs. */
+/** Returns the routing temperature τ that suits a partitioner's costs. */
 export function suitingTemperature({ kind }: Pick<Partitioner, "kind">): number {
   return PARTITIONERS.get(kind)?.routingTemperature ?? 1;
 }

@@ -29,7 +29,8 @@ export {
 } from "./assignment/prices.ts";
 export {
   assignRound,
-  type RouterSettings,
+  type RoundSettings,
+  type RoundSettings as RouterSettings,
   trainRouters,
   type TrainRoutersOptions,
 } from "./em/train_routers.ts";

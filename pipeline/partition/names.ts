@@ -78,11 +78,14 @@ const LEAST_SEQUENCES = 3; // that must hold a word before it can tell anything
 // Standard errors by which log-odds must exceed 0: chance must lift none of thousands of words.
 const ERRORS = 4.5;
 const PRIOR = 10; // sequences that the prior counts as
-const COMMON = 1 / 3; // of the others' sequences: a word in more of them says nothing to a person, as "the" does not
+/**
+ * Largest share of the other experts' sequences: a more common word, such as "the", tells nothing.
+ */
+const COMMON = 1 / 3;
 const MOST_CHARACTERS = 400; // of a text
 const IDS = 2 ** 26; // ids below it fit a pair into one number, exactly
 
-/** Gives how many sequences of each expert are sampled. */
+/** Returns how many sequences of each expert are sampled. */
 export const sampledRows = (experts: number): number =>
   Math.min(MOST_SAMPLE, Math.max(LEAST_SAMPLE, Math.floor(SAMPLE / experts)));
 
@@ -93,7 +96,7 @@ export async function nameSamples(
   most = 8,
   texts = 3,
 ): Promise<ExpertName[]> {
-  const words = telling(samples.map(({ words }) => counted(words)), most);
+  const words = telling(samples.map(({ words }) => countTerms(words)), most);
   const needPairs = samples.length > 1 && words.some((terms) => terms.length === 0);
   const pairs = needPairs ? await tellingPairs(samples, tokenizer, most) : [];
   return samples.map((sample, expert) => ({
@@ -161,8 +164,8 @@ async function decodeText(
 ): Promise<string> {
   const texts: string[] = [];
   for (let begin = 0; begin < ids.length;) {
-    const found = ids.indexOf(eos, begin);
-    const end = found === -1 ? ids.length : found;
+    const eosAt = ids.indexOf(eos, begin);
+    const end = eosAt === -1 ? ids.length : eosAt;
     if (end > begin) texts.push(await decode(ids.subarray(begin, end)));
     begin = end + 1;
   }
@@ -174,11 +177,11 @@ async function decodeText(
  * are too few of these.
  */
 function takeEnds(
-  found: Sample["costs"],
+  costs: Sample["costs"],
   most: number,
 ): Pick<ExpertName, "likeliest" | "leastLikely"> {
-  const long = found.filter(({ whole }) => whole);
-  const sorted = (long.length >= 2 * most ? long : found).sort((a, b) => a.cost - b.cost)
+  const long = costs.filter(({ whole }) => whole);
+  const sorted = (long.length >= 2 * most ? long : costs).sort((a, b) => a.cost - b.cost)
     .map(({ whole: _, ...text }) => text);
   // None is likelier.
   if (sorted[0]?.cost === sorted.at(-1)?.cost) return { likeliest: [], leastLikely: [] };
@@ -195,8 +198,11 @@ function shorten(text: string): string {
 
 const WORD = /\p{L}[\p{L}\p{M}\p{N}_]*(?:['’]\p{L}+)*/gu;
 /** Scripts that put no space between words. */
-const UNSPACED =
-  /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}]/u;
+const UNSPACED = new RegExp(
+  ["Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar"]
+    .map((script) => String.raw`\p{Script=${script}}`).join("|"),
+  "u",
+);
 // Loaded only for such texts: it costs some time and memory.
 let segmenter: Intl.Segmenter | undefined;
 
@@ -222,7 +228,7 @@ interface TermCounts {
   holding: Map<string, number>;
 }
 
-function counted(sequences: string[][]): TermCounts {
+function countTerms(sequences: string[][]): TermCounts {
   const holding = new Map<string, number>();
   for (const terms of sequences) {
     for (const term of new Set(terms)) holding.set(term, (holding.get(term) ?? 0) + 1);
@@ -240,18 +246,22 @@ export function telling(parts: TermCounts[], most: number): TellingTerm[][] {
     }
   }
   return parts.map(({ sequences, holding }) => {
-    const rest = all.sequences - sequences;
-    if (sequences === 0 || rest === 0) return [];
-    const found = [...holding].filter(([, count]) => count >= LEAST_SEQUENCES).map(
+    const restSequences = all.sequences - sequences;
+    if (sequences === 0 || restSequences === 0) return [];
+    const terms = [...holding].filter(([, count]) => count >= LEAST_SEQUENCES).map(
       ([text, count]) => {
-        const others = all.holding.get(text)! - count;
+        const restCount = all.holding.get(text)! - count;
         const prior = (all.holding.get(text)! / all.sequences) * PRIOR;
-        const { logOdds, error } = computeLogOdds([count, sequences], [others, rest], prior);
-        const shares = { share: count / sequences, shareOfRest: others / rest };
+        const { logOdds, error } = computeLogOdds(
+          [count, sequences],
+          [restCount, restSequences],
+          prior,
+        );
+        const shares = { share: count / sequences, shareOfRest: restCount / restSequences };
         return { text, logOdds, ...shares, least: logOdds - ERRORS * error };
       },
     );
-    return found.filter(({ least, shareOfRest }) => least > 0 && shareOfRest < COMMON)
+    return terms.filter(({ least, shareOfRest }) => least > 0 && shareOfRest < COMMON)
       .sort((a, b) => b.least - a.least || (a.text < b.text ? -1 : 1))
       .slice(0, most).map(({ least: _, ...term }) => term);
   });
@@ -263,15 +273,15 @@ export function telling(parts: TermCounts[], most: number): TellingTerm[][] {
  * which `prior` had the event.
  */
 function computeLogOdds(
-  [own, ofOwn]: [times: number, of: number],
-  [other, ofOther]: [times: number, of: number],
+  [partTimes, partTotal]: [times: number, of: number],
+  [restTimes, restTotal]: [times: number, of: number],
   prior: number,
 ): { logOdds: number; error: number } {
   const cells = [
-    own + prior,
-    ofOwn - own + PRIOR - prior,
-    other + prior,
-    ofOther - other + PRIOR - prior,
+    partTimes + prior,
+    partTotal - partTimes + PRIOR - prior,
+    restTimes + prior,
+    restTotal - restTimes + PRIOR - prior,
   ];
   const [a, b, c, d] = cells;
   return {
@@ -293,7 +303,7 @@ async function tellingPairs(
       (id, i) => id === eos || ids[i] === eos ? "" : String(ids[i] * IDS + id),
     )
       .filter(Boolean);
-  const parts = samples.map(({ ids }) => counted(ids.map(listPairs)));
+  const parts = samples.map(({ ids }) => countTerms(ids.map(listPairs)));
   return await Promise.all(
     telling(parts, most).map((terms) =>
       Promise.all(terms.map(async ({ text, ...reported }) => {

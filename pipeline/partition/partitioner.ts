@@ -205,8 +205,8 @@ export async function writeDescription(
  * damaged.
  */
 export async function readDescription(folder: string): Promise<Description | null> {
-  const what = "the description of a partitioner";
-  return await readJsonIfThere(`${folder}/partitioner.json`, SCHEMA, what);
+  const subject = "the description of a partitioner";
+  return await readJsonIfThere(`${folder}/partitioner.json`, SCHEMA, subject);
 }
 
 /**

@@ -26,7 +26,7 @@ function loaded(
   return {
     ...kind,
     learn: async (options) => await (await load()).learn!(options),
-    open: async (...of) => await (await load()).open(...of),
+    open: async (...args) => await (await load()).open(...args),
     identify: async (folder) => await (await load()).identify(folder),
   };
 }
@@ -97,7 +97,9 @@ export function findKind({ partitioner }: Pick<Configuration, "partitioner">): P
   if (kind?.splits) return kind;
   throw new InputError(
     say`Cannot split text as ${setting("partitioner")} must be one of ${
-      [...PARTITIONERS.values()].filter(({ splits }) => splits).map((known) => known.kind).join(
+      [...PARTITIONERS.values()].filter(({ splits }) => splits).map((partitionerKind) =>
+        partitionerKind.kind
+      ).join(
         ", ",
       )
     }: it is "${partitioner}"`,
@@ -135,9 +137,9 @@ export async function identifyPartitioner(folder: string): ReturnType<Partitione
   } catch (error) {
     if (!isMissing(error)) throw error;
     const [, file = folder] = /'(.+)'$/.exec((error as Error).message) ?? [];
-    const what =
+    const refusal =
       `Cannot open the partitioner "${folder}" as all its files must be there: "${file}" is not`;
-    throw new InputError(what, { where: folder, remedy: "copy it again" });
+    throw new InputError(refusal, { where: folder, remedy: "copy it again" });
   }
 }
 
@@ -151,7 +153,7 @@ export const namedRouters = async (
   routers === "" ? {} : { routers: (await identifyPartitioner(routers)).sha256 };
 
 /**
- * Reports what a cost of a partitioner is called where it is one of the whole sequence; undefined
+ * Returns what a cost of a partitioner is called where it is one of the whole sequence; undefined
  * where costs are NLLs, in nats.
  */
 export function nameCost(
@@ -171,9 +173,9 @@ export async function partitionerKind(folder: string): Promise<PartitionerKind> 
   if (kind !== undefined) return kind;
   if (name !== undefined) {
     const kinds = [...PARTITIONERS.keys()].join(" or ");
-    const what =
+    const refusal =
       `Cannot open the partitioner "${folder}" as its kind must be ${kinds}: it is ${name}`;
-    throw new InputError(what, { where: folder });
+    throw new InputError(refusal, { where: folder });
   }
   const around = dirname(folder);
   const places = [`${folder}/partitioner`, around, `${around}/partitioner`];
@@ -204,9 +206,9 @@ export async function routesByPrefix(run: string): Promise<boolean> {
  * one holds some.
  */
 export async function partitionerFolder(run: string, named = ""): Promise<string> {
-  const own = `${run}/partitioner`;
-  return named === "" || !await holdsPartitioner(named) && await holdsPartitioner(own)
-    ? own
+  const runFolder = `${run}/partitioner`;
+  return named === "" || !await holdsPartitioner(named) && await holdsPartitioner(runFolder)
+    ? runFolder
     : named;
 }
 

@@ -97,15 +97,20 @@ async function* scored(
   const { onUnknown = (sequences) => onWarning?.(unknownText(sequences)) } = options;
 
   const flush = async (): Promise<RecordBatch> => {
-    const { tokens, ...rest } = concatColumns(held);
+    const { tokens, ...columns } = concatColumns(held);
     held = [];
     count = 0;
-    const sequences = { ...rest, tokens: tokens!, sequenceLength, length: routedLengths(rest) };
-    const nll = rest.rows === 0
+    const sequences = {
+      ...columns,
+      tokens: tokens!,
+      sequenceLength,
+      length: routedLengths(columns),
+    };
+    const nll = columns.rows === 0
       ? new Float32Array()
       : await partitioner.costs(sequences, [prefix], signal);
     unknown += partitioner.unknown?.(sequences) ?? 0;
-    return toBatch({ ...rest, ...(dropTokens ? {} : { tokens }), nll }, lineage!);
+    return toBatch({ ...columns, ...(dropTokens ? {} : { tokens }), nll }, lineage!);
   };
 
   for await (const batch of source) {
@@ -115,18 +120,19 @@ async function* scored(
     const length = columns.tokens!.length / columns.rows; // NaN without rows
     // Batches of other tools may have no rows at first: these say nothing of sequences.
     if (lineage === undefined || sequenceLength === 0) {
-      const known = readLineage(batch);
-      sequenceLength = known?.sequenceLength ?? (length || 0);
-      if (known === null && lineage === undefined) {
+      const batchLineage = readLineage(batch);
+      sequenceLength = batchLineage?.sequenceLength ?? (length || 0);
+      if (batchLineage === null && lineage === undefined) {
         onWarning?.(`${where} does not say which tokenizer made it: taken to be the partitioner's`);
       }
       if (sequenceLength > 0 && prefix > sequenceLength) {
         throw new InputError(
-          say`Cannot score ${where} as ${PREFIX} must be at most the sequence length: ${PREFIX} is ${prefix}, the sequences have ${sequenceLength} tokens`,
+          say`Cannot score ${where} as ${PREFIX} must be at most the sequence length: \
+${PREFIX} is ${prefix}, the sequences have ${sequenceLength} tokens`,
           { where },
         );
       }
-      const own = {
+      const stageLineage = {
         stage: "score",
         sequenceLength: sequenceLength || undefined,
         prefix,
@@ -134,7 +140,15 @@ async function* scored(
         routers: sha256,
       };
       const costs = partitioner.perSequence ? { costs: "per sequence" } : {};
-      lineage = { format: FORMAT, eos, tokenizer, vocabulary, ...known, ...own, ...costs };
+      lineage = {
+        format: FORMAT,
+        eos,
+        tokenizer,
+        vocabulary,
+        ...batchLineage,
+        ...stageLineage,
+        ...costs,
+      };
     }
     if (columns.rows > 0 && length !== sequenceLength) {
       throw new InputError(

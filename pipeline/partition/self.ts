@@ -32,7 +32,7 @@ export const self: PartitionerWork = {
   },
 };
 
-/** Gives how the experts of a run are named, by their number there. */
+/** Names the folders of a run's experts by their number. */
 async function namesIn(folder: string): Promise<(expert: number) => string> {
   const { configuration } = await readRunConfiguration(dirname(folder), { edited: true }) ?? {};
   return (expert) => expertFolder(expert, configuration?.experts ?? 0);
@@ -52,15 +52,15 @@ async function openExperts(
   const folders = Array.from({ length: experts }, (_, expert) => `${folder}/${name(expert)}`);
   const opened = await Promise.all(folders.map((expert) => loadCheckpointConfig(expert)));
   const [{ config, notes: { tokenizer, eos } }] = opened;
-  for (const [expert, own] of opened.entries()) {
+  for (const [expert, opening] of opened.entries()) {
     const facts = [
-      ["tokenizer", tokenizer, own.notes.tokenizer],
-      ["vocabulary", config.vocabulary, own.config.vocabulary],
-      ["context", config.context, own.config.context],
+      ["tokenizer", tokenizer, opening.notes.tokenizer],
+      ["vocabulary", config.vocabulary, opening.config.vocabulary],
+      ["context", config.context, opening.config.context],
     ] as const;
-    for (const [name, first, other] of facts) {
-      if (other === undefined || first === undefined || other === first) continue;
-      const [former, latter] = [first, other].map((value) => shortHash(String(value)));
+    for (const [name, first, fact] of facts) {
+      if (fact === undefined || first === undefined || fact === first) continue;
+      const [former, latter] = [first, fact].map((value) => shortHash(String(value)));
       throw new InputError(
         `Cannot route by "${folder}" as its experts must have one tokenizer, ` +
           "vocabulary and context: " +
@@ -85,7 +85,9 @@ async function openExperts(
     return result;
   };
 
-  const isAlike = opened.every((other) => JSON.stringify(other.config) === JSON.stringify(config));
+  const isAlike = opened.every((checkpoint) =>
+    JSON.stringify(checkpoint.config) === JSON.stringify(config)
+  );
   return {
     kind: "self",
     experts,

@@ -73,7 +73,8 @@ function groupLabels(totals: ReadonlyMap<string, number>, experts: number): obje
     const labels = totals.size === 1 && totals.has("") ? "none" : `${totals.size}`;
     const wanted = setting("experts");
     throw new InputError(
-      say`Cannot split text by its sources as there must be at least as many labels as ${wanted}: there are ${labels}, ${wanted} is ${experts}`,
+      say`Cannot split text by its sources as there must be at least as many labels as ${wanted}: \
+there are ${labels}, ${wanted} is ${experts}`,
       {
         remedy: say`name the field of labels with ${setting("sourceField")}, or take fewer experts`,
       },

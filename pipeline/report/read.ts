@@ -284,7 +284,7 @@ export async function heldOutTokens({ run }: Pick<RunRecord, "run">): Promise<st
 }
 
 /** Reads the scores of the held-out documents of an evaluated run. */
-export async function readDocuments({ run }: RunRecord): Promise<DocumentScores> {
+export async function loadDocumentScores({ run }: RunRecord): Promise<DocumentScores> {
   return await readDocumentScores(`${run}/${EVALUATION}/evaluation.arrow`)
     .catch(withRemedy(say`run ${task("evaluate", { run, check: true })}`));
 }

@@ -8,7 +8,7 @@
 import * as v from "valibot";
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { type Manifest, partNode, readManifest, SEQUENCES, TOKENIZER } from "../graph/node.ts";
-import { newTally, type Tally } from "../partition/metrics.ts";
+import { newTally, type PartTally } from "../partition/metrics.ts";
 import { exists, listEntries } from "../graph/files.ts";
 import { readRunConfiguration, type RunConfiguration } from "../graph/configuration.ts";
 import { byLabel, conform, count, finite, MANIFEST } from "../graph/schema.ts";
@@ -79,12 +79,12 @@ export async function readParts(
 }
 
 /** Gives the counts of a side as they were while rows were counted. */
-export function sideCounts({ sources, predicted, ...counts }: SideCounts): Tally {
+export function sideCounts({ sources, predicted, ...counts }: SideCounts): PartTally {
   return { ...counts, predicted: predicted ?? NaN, sources: new Map(Object.entries(sources)) };
 }
 
 /** Adds up the counts of an expert's sequences in several groups of blocks. */
-export function addSides(tallies: readonly Tally[]): Tally {
+export function addSides(tallies: readonly PartTally[]): PartTally {
   const sum = newTally();
   for (const tally of tallies) {
     for (const name of ["sequences", "tokens", "wanted", "cost", "lowest", "predicted"] as const) {

@@ -23,7 +23,7 @@ import {
   TOKENIZER,
   type Work,
 } from "../graph/node.ts";
-import { countRow, newTally, partCounts, type Tally } from "../partition/metrics.ts";
+import { countRow, newTally, partCounts, type PartTally } from "../partition/metrics.ts";
 import {
   addRow,
   type ExpertName,
@@ -139,7 +139,7 @@ async function splitSide(
   making: Making,
   { signal, emit }: Work,
   of: GraphOf,
-): Promise<Tally[]> {
+): Promise<PartTally[]> {
   const { configuration, blocks } = of;
   const { experts, prefix } = configuration;
   const { path, folder } = making;
@@ -179,7 +179,7 @@ const countsFile = (expert: number, experts: number) =>
   `${expertFolder(expert, experts)}-counts.json`;
 
 /** Counts of a side as a manifest keeps them. */
-function keepCounts(tally: Tally): SideCounts {
+function keepCounts(tally: PartTally): SideCounts {
   const { wanted, cost, lowest, predicted } = tally;
   return {
     ...partCounts(tally),
@@ -254,7 +254,7 @@ function countRows(
   columns: Columns,
   first: number,
   { expert, best, cost, lowest, perSequence }: Assigned,
-  tallies: Tally[],
+  tallies: PartTally[],
   prefix: number,
 ): number[][] {
   const { rows, length, source } = columns;

@@ -85,7 +85,7 @@ export async function cutFiles(
   most: number,
   { place, keep = false, check = false }: { place?: string; keep?: boolean; check?: boolean } = {},
 ): Promise<Piece[]> {
-  const known = place && !check ? await readHashed(place) : new Hashed();
+  const earlier = place && !check ? await readHashed(place) : new Hashed();
   const pieces: Piece[] = [];
   const kept = new Hashed();
   let isNew = false;
@@ -98,22 +98,22 @@ export async function cutFiles(
     }
     // Quicker than to follow links, and a promise costs ten times as much as the answer.
     const here = Deno.lstatSync(file.path);
-    const info = here.isSymlink ? Deno.statSync(file.path) : here;
+    const stat = here.isSymlink ? Deno.statSync(file.path) : here;
     const { path, format, compression } = file;
-    const { size } = info;
-    const time = Number(info.mtime);
+    const { size } = stat;
+    const time = Number(stat.mtime);
     const cut = format === "jsonl" && compression === undefined ? most : 0;
-    if (known.path[row] !== path) { // the files are not those of the last time
+    if (earlier.path[row] !== path) { // the files are not those of the last time
       // The first row of each.
-      rows ??= new Map(known.path.map((path, i) => [path, i] as const).reverse());
+      rows ??= new Map(earlier.path.map((path, i) => [path, i] as const).reverse());
       row = rows.get(path) ?? row;
     }
     let ends: End[] = [];
-    for (; known.path[row] === path; row++) {
-      ends.push([known.to[row], known.line[row], known.sha256[row]]);
+    for (; earlier.path[row] === path; row++) {
+      ends.push([earlier.to[row], earlier.line[row], earlier.sha256[row]]);
     }
-    const isKnown = ends.at(-1)?.[0] === size && known.time[row - 1] === time &&
-      known.most[row - 1] === cut;
+    const isKnown = ends.at(-1)?.[0] === size && earlier.time[row - 1] === time &&
+      earlier.most[row - 1] === cut;
     const isFresh = Date.now() - time < FRESH_MS; // a later change may not show in its time
     if (!isKnown) ends = await hashPieces(path, cut);
     isNew ||= !isKnown && !isFresh;
@@ -126,12 +126,12 @@ export async function cutFiles(
       kept.sha256.push(sha256);
     }
     const isTable = format === "parquet" || format === "arrow";
-    const own = isTable
-      ? await piecesOfGroups(file, info, ends[0][2], most)
+    const filePieces = isTable
+      ? await piecesOfGroups(file, stat, ends[0][2], most)
       : piecesOfLines(file, ends);
-    for (const piece of own) pieces.push(piece);
+    for (const piece of filePieces) pieces.push(piece);
   }
-  if (keep && place && (isNew || kept.path.length !== known.path.length)) {
+  if (keep && place && (isNew || kept.path.length !== earlier.path.length)) {
     const text = JSON.stringify(kept);
     await writeAtomic(place, `${sha256(text)}\n${text}`);
   }
@@ -148,11 +148,11 @@ async function readHashed(place: string): Promise<Hashed> {
 
 function piecesOfLines(file: InputFile, ends: readonly End[]): Piece[] {
   let from = 0;
-  let before = 0;
+  let linesBefore = 0;
   return ends.map(([to, line, sha256]) => {
     const bytes = to - from;
-    const cut = ends.length === 1 ? {} : { lines: { from, to }, before };
-    [from, before] = [to, line - 1];
+    const cut = ends.length === 1 ? {} : { lines: { from, to }, before: linesBefore };
+    [from, linesBefore] = [to, line - 1];
     return { file, bytes, sha256, ...cut };
   });
 }
@@ -186,15 +186,15 @@ async function hashPieces(path: string, most: number): Promise<End[]> {
       for (let i = bytes.indexOf(NEWLINE); i >= 0; i = bytes.indexOf(NEWLINE, i + 1)) line++;
     }
   };
-  for await (let rest of readBytes(path)) {
-    while (most > 0 && at + rest.length - from >= most) {
-      const end = rest.indexOf(NEWLINE, Math.max(0, from + most - at - 1));
+  for await (let chunk of readBytes(path)) {
+    while (most > 0 && at + chunk.length - from >= most) {
+      const end = chunk.indexOf(NEWLINE, Math.max(0, from + most - at - 1));
       if (end < 0) break;
-      take(rest.subarray(0, end + 1));
-      rest = rest.subarray(end + 1);
+      take(chunk.subarray(0, end + 1));
+      chunk = chunk.subarray(end + 1);
       close();
     }
-    take(rest);
+    take(chunk);
   }
   if (at > from || ends.length === 0) close();
   return ends;
@@ -202,15 +202,15 @@ async function hashPieces(path: string, most: number): Promise<End[]> {
 
 async function piecesOfGroups(
   file: InputFile,
-  info: Deno.FileInfo,
+  stat: Deno.FileInfo,
   hash: string,
   most: number,
 ): Promise<Piece[]> {
-  if (info.size <= most) return [{ file, bytes: info.size, sha256: hash }];
+  if (stat.size <= most) return [{ file, bytes: stat.size, sha256: hash }];
   const pieces: Piece[] = [];
   let from = 0;
   let size = 0;
-  let before = 0;
+  let rowsBefore = 0;
   let row = 0;
   const groups = await (file.format === "parquet" ? rowGroups : arrowBatches)(file.path);
   for (const [group, { bytes, rows }] of groups.entries()) {
@@ -218,10 +218,17 @@ async function piecesOfGroups(
     row += rows;
     const to = group + 1;
     if (size < most && to < groups.length) continue;
-    const own = sha256(`${hash} ${from} ${to}`);
-    const seen = stampFile(info);
-    pieces.push({ file, bytes: size, sha256: own, groups: { from, to }, before, seen });
-    [from, size, before] = [to, 0, row];
+    const groupsHash = sha256(`${hash} ${from} ${to}`);
+    const seen = stampFile(stat);
+    pieces.push({
+      file,
+      bytes: size,
+      sha256: groupsHash,
+      groups: { from, to },
+      before: rowsBefore,
+      seen,
+    });
+    [from, size, rowsBefore] = [to, 0, row];
   }
   return pieces;
 }
@@ -233,10 +240,10 @@ async function piecesOfGroups(
 export function gatherBlocks(
   pieces: Iterable<Piece>,
   most: number,
-  others: readonly Pick<Block, "name">[] = [],
+  present: readonly Pick<Block, "name">[] = [],
 ): Block[] {
   const blocks: Block[] = [];
-  const taken = new Set(others.map(({ name }) => parseBlockId(name)));
+  const taken = new Set(present.map(({ name }) => parseBlockId(name)));
   let held: Piece[] = [];
   let bytes = 0;
   const close = () => {
@@ -255,7 +262,7 @@ export function gatherBlocks(
 
 const MOST_BLOCKS = 2 ** 24; // so that few share a number before they are distinguished
 
-/** Gives the number of a block by its name. */
+/** Reads the number of a block from its name. */
 export const parseBlockId = (name: string): number => parseInt(name.slice(0, 10), 16);
 
 /** Names a block. Of blocks with the same content each has a name of its own, by their order. */

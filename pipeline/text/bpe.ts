@@ -13,8 +13,17 @@ import { Heap } from "./heap.ts";
  * Words: contractions, letters, digits or signs after a space or none, and white space, whose last
  * character goes to the next word.
  */
-const WORD =
-  /'(?:[stmd]|re|ve|ll)| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
+const WORD = new RegExp(
+  [
+    String.raw`'(?:[stmd]|re|ve|ll)`,
+    String.raw` ?\p{L}+`,
+    String.raw` ?\p{N}+`,
+    String.raw` ?[^\p{White_Space}\p{L}\p{N}]+`,
+    String.raw`\p{White_Space}+(?!\P{White_Space})`,
+    String.raw`\p{White_Space}+`,
+  ].join("|"),
+  "gu",
+);
 const BYTES = 256;
 
 /**
@@ -119,10 +128,10 @@ class Learner {
   next(): [string, string] | undefined {
     let pair = this.#queue.pop();
     for (
-      let now;
-      pair && pair.count !== (now = this.#counts.get(pairKey(pair.left, pair.right))!);
+      let count;
+      pair && pair.count !== (count = this.#counts.get(pairKey(pair.left, pair.right))!);
     ) {
-      this.#queue.push({ ...pair, count: now });
+      this.#queue.push({ ...pair, count });
       pair = this.#queue.pop();
     }
     if (!pair || pair.count < 1) return undefined;

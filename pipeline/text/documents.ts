@@ -17,7 +17,7 @@ import { type Document, readDocuments, type ReadOptions } from "./readers.ts";
 import { tokenizeDocuments, type TokenizeOptions, tokenLineage } from "./tokenize.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
 
-/** Reports how a configuration reads documents. */
+/** Returns the options with which a configuration reads documents. */
 export function readOptions({ tokenizer, eos, ...settings }: Configuration): ReadOptions {
   const open = tokenizer ? () => loadTokenizer(tokenizer, { eos }) : undefined;
   return { ...settings, tokenizer: open };
@@ -49,10 +49,10 @@ export function openDocuments(configuration: Configuration): ReadableStream<Docu
 export function checkLimit({ input, maxDocuments: most }: Configuration): void {
   const limit = setting("maxDocuments");
   const rule = say`${limit} must go with ${setting("input")}`;
-  const what =
+  const refusal =
     say`Cannot limit the documents of an embedded corpus as ${rule}: ${limit} is ${most}`;
   const remedy = say`leave it out, or shorten the documents with ${setting("corpusCharacters")}`;
-  ensure(input.length > 0 || most === 0, what, { remedy });
+  ensure(input.length > 0 || most === 0, refusal, { remedy });
 }
 
 /** Writes documents as JSON lines in UTF-8, with fields `text` and `source`. */
@@ -88,7 +88,7 @@ export function tokenBatches(
 export interface Limit {
   seed: number; // seed of the hashes
   most: number; // the limit. The document with which it is reached is the last one
-  /** Gives the size of each of some documents. Default: each counts as one. */
+  /** Returns the size of each document. Default: each counts as one. */
   sizes?: (documents: AsyncIterable<Document>) => AsyncIterable<number>;
   /**
    * A size that a text of so many characters is unlikely to exceed. It is needed with `sizes`, so
@@ -174,7 +174,7 @@ class Lowest {
     if (this.total > 2 * this.most && this.#candidates.length > 1024) this.#cut();
   }
 
-  /** Gives the last candidate that is taken; undefined where there are none. */
+  /** Returns the last candidate that is taken, or undefined where there are none. */
   last(): Candidate | undefined {
     this.#cut();
     return this.#candidates.at(-1);

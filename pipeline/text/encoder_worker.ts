@@ -6,7 +6,7 @@
 import { openTokenizer, type Tokenizer } from "./tokenizer.ts";
 
 /** What an encoder gets. */
-export type Order = { json: string; eos: number } | string[];
+export type EncoderRequest = { json: string; eos: number } | string[];
 
 /**
  * What it answers to texts, in the order in which they come: their ids; null where it cannot encode
@@ -17,7 +17,7 @@ export type Answer = Uint32Array[] | null;
 // A worker's scope has these; types are checked as if this were the main thread, which lacks them.
 declare function addEventListener(
   type: "message",
-  listener: (event: MessageEvent<Order>) => void,
+  listener: (event: MessageEvent<EncoderRequest>) => void,
 ): void;
 declare function postMessage(answer: Answer): void;
 

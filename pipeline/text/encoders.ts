@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Answer, Order } from "./encoder_worker.ts";
+import type { Answer, EncoderRequest } from "./encoder_worker.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** What encodes texts. */
@@ -47,7 +47,7 @@ export function openEncoders(
   alone = CHARACTERS_ALONE,
 ): Encoders {
   returnLargeBlocks();
-  let given = 0; // characters so far
+  let total = 0; // characters so far
   let started: EncoderWorker[] = [];
   return {
     get ahead() {
@@ -57,10 +57,10 @@ export function openEncoders(
       return workers === 1 || started.length > 0 ? OWN_CHARACTERS : SHARED_CHARACTERS;
     },
     async encode(texts) {
-      if (workers > 1 && given >= alone && started.length === 0) {
+      if (workers > 1 && total >= alone && started.length === 0) {
         started = Array.from({ length: workers }, () => new EncoderWorker(tokenizer));
       }
-      given += texts.reduce((sum, text) => sum + text.length, 0);
+      total += texts.reduce((sum, text) => sum + text.length, 0);
       if (started.length === 0) return await tokenizer.encode(texts, workers === 1);
       const free = started.reduce((least, worker) =>
         worker.waiting < least.waiting ? worker : least
@@ -116,7 +116,7 @@ class EncoderWorker {
     this.#worker.terminate();
   }
 
-  #send(order: Order): void {
+  #send(order: EncoderRequest): void {
     this.#worker.postMessage(order);
   }
 }

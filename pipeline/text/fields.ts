@@ -69,7 +69,7 @@ export interface ReadOptions extends
 type TokenReader = Awaited<ReturnType<NonNullable<ReadOptions["tokenizer"]>>>;
 
 /** A field or column that is needed, and the setting that names it. */
-export interface Wanted {
+export interface WantedField {
   name: string;
   option: string;
 }
@@ -88,13 +88,13 @@ export interface Found {
  */
 export function checkFields(
   where: string,
-  [rule, what]: readonly [rule: string, what: string],
+  [rule, subject]: readonly [rule: string, what: string],
   names: readonly string[],
-  wanted: readonly Wanted[],
+  wanted: readonly WantedField[],
 ): void {
   const missing = wanted.find(({ name }) => !names.includes(name));
   if (!missing) return;
-  const fact = `${what} has ${
+  const fact = `${subject} has ${
     listSome(names.map((name) => `"${shown(name)}"`), MOST_NAMES) || "none"
   }`;
   const remedy = say`name it with ${setting(missing.option)}`;
@@ -114,7 +114,7 @@ export async function openMaker(name: string, options: ReadOptions, unit: "line"
     : tokenColumn
     ? { name: tokenColumn, option: "tokenColumn" }
     : { name: textColumn || textField, option: "textColumn" };
-  const wanted: Wanted[] = [
+  const wanted: WantedField[] = [
     text,
     ...sourceField ? [{ name: sourceField, option: "sourceField" }] : [],
   ];
@@ -128,9 +128,11 @@ export async function openMaker(name: string, options: ReadOptions, unit: "line"
         wanted,
       );
     }
-    const given = sourceField ? record[sourceField] : undefined;
+    const sourceValue = sourceField ? record[sourceField] : undefined;
     const value = record[text.name];
-    const named = ArrayBuffer.isView(given) ? Array.from(given as Uint8Array) : given;
+    const named = ArrayBuffer.isView(sourceValue)
+      ? Array.from(sourceValue as Uint8Array)
+      : sourceValue;
     const label = asLabel(named, source, `${where}, ${unit} ${at},`).toWellFormed();
     if (reader) {
       const tokens = readIds(where, at, text.name, value, reader);
@@ -230,7 +232,7 @@ function writeJson(value: unknown): string | undefined {
   }
 }
 
-/** Gives the first `length` UTF-16 units, or one less where that would split a surrogate pair. */
+/** Returns the first `length` UTF-16 units, or one less to keep a surrogate pair whole. */
 export function head(text: string, length: number): string {
   const cut = text.slice(0, length);
   return cut.isWellFormed() ? cut : cut.slice(0, -1);

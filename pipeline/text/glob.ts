@@ -31,19 +31,19 @@ export const compareBytes = (a: string, b: string): number =>
  * of characters that is none.
  */
 export async function glob(pattern: string): Promise<string[]> {
-  const found: string[] = [];
+  const paths: string[] = [];
   for (const path of alternatives(pattern)) {
     const names = path.split("/");
     const fixed = names.findIndex(isGlob);
     if (fixed >= 0) {
       checkNames(names.slice(fixed), pattern);
       const base = names.slice(0, fixed).map((name) => name + "/").join("");
-      await walk(base, names.slice(fixed).filter((name) => name !== ""), found);
-    } else if (await isFile(path)) found.push(path);
+      await walk(base, names.slice(fixed).filter((name) => name !== ""), paths);
+    } else if (await isFile(path)) paths.push(path);
   }
-  if (/[\ud800-\udfff]/.test(found.join(""))) found.sort(compareBytes);
-  else found.sort(); // the same, far quicker
-  return found.filter((path, i) => path !== found[i - 1]);
+  if (/[\ud800-\udfff]/.test(paths.join(""))) paths.sort(compareBytes);
+  else paths.sort(); // the same, far quicker
+  return paths.filter((path, i) => path !== paths[i - 1]);
 }
 
 /**
@@ -53,31 +53,31 @@ export async function glob(pattern: string): Promise<string[]> {
 async function walk(
   base: string,
   names: string[],
-  found: string[],
+  paths: string[],
   entered?: string[],
 ): Promise<void> {
-  const [name, ...rest] = names;
+  const [name, ...innerNames] = names;
   const isDeep = name === "**";
-  const isLast = rest.length === 0;
-  if (isDeep && !isLast) await walk(base, rest, found);
+  const isLast = innerNames.length === 0;
+  if (isDeep && !isLast) await walk(base, innerNames, paths);
   const above = isDeep ? entered ?? [await realPath(base || ".")] : [];
   const matches = isDeep ? /^[^.]/ : nameExpression(name);
   for (const { name, isDirectory, isFile: isPlain, isSymlink } of await listEntries(base || ".")) {
     if (!matches.test(name)) continue;
     const path = base + name;
     // Only a link is looked up: there may be hundreds of thousands of files.
-    if (isLast && (isSymlink ? await isFile(path) : isPlain)) found.push(path);
+    if (isLast && (isSymlink ? await isFile(path) : isPlain)) paths.push(path);
     else if (isDeep || !isLast) {
       const isOne = isSymlink ? await isFolder(path) : isDirectory;
       if (isOne && isDeep) {
         const place = isSymlink ? await realPath(path) : join(above.at(-1)!, name);
-        if (!above.includes(place)) await walk(`${path}/`, names, found, [...above, place]);
-      } else if (isOne) await walk(`${path}/`, rest, found);
+        if (!above.includes(place)) await walk(`${path}/`, names, paths, [...above, place]);
+      } else if (isOne) await walk(`${path}/`, innerNames, paths);
     }
   }
 }
 
-const isFile = (path: string) => Deno.stat(path).then((info) => info.isFile, () => false);
+const isFile = (path: string) => Deno.stat(path).then((stat) => stat.isFile, () => false);
 
 const realPath = (path: string) => Deno.realPath(path).catch(() => path);
 
@@ -86,8 +86,8 @@ function alternatives(pattern: string): string[] {
   const match = /^([^{}]*)(?<!\[)\{([^{}]*)\}(.*)$/s.exec(pattern) ??
     /^(.*)(?<!\[)\{([^{}]*)\}(.*)$/s.exec(pattern);
   if (match === null) return [pattern];
-  const [, before, inside, after] = match;
-  return inside.split(",").flatMap((choice) => alternatives(before + choice + after));
+  const [, prefix, inside, suffix] = match;
+  return inside.split(",").flatMap((choice) => alternatives(prefix + choice + suffix));
 }
 
 function checkNames(names: string[], pattern: string): void {
@@ -118,8 +118,8 @@ function nameSource(pattern: string): string {
  * pattern.
  */
 export function matchesPath(path: string, pattern: string): boolean {
-  return alternatives(pattern).some((one) => {
-    const names = one.split("/");
+  return alternatives(pattern).some((alternative) => {
+    const names = alternative.split("/");
     checkNames(names, pattern);
     const source = names.map((name) => name === "**" ? "(?:[^/]*/)*" : `${nameSource(name)}/`).join(
       "",

@@ -45,7 +45,7 @@ function spread(hash: number): number {
   return hash ^ (hash >>> 16);
 }
 
-/** Gives 53 bits of a hash as a number: all but the upper ten, and the lowest. */
+/** Returns 53 bits of a hash as a number: all but the upper ten and the lowest. */
 export const hashKey = (high: number, low: number): number =>
   (high & 0x3fffff) * 2 ** 31 + (low >>> 1);
 
@@ -75,17 +75,17 @@ export function hashWords(text: string, starts?: number[]): Hashes {
 
 /** Hashes every run of `length` words, in order. */
 export const hashRuns = (words: Hashes, length: number): Hashes =>
-  words.map((own, half) => {
+  words.map((hashes, half) => {
     const factor = FACTORS[half];
-    const before = length - 1;
-    const runs = new Int32Array(Math.max(0, own.length - before));
+    const overlap = length - 1;
+    const runs = new Int32Array(Math.max(0, hashes.length - overlap));
     let power = 1;
     let sum = 0; // the factor to the power of `length`; the polynomial of the last `length` words
     for (let i = 0; i < length; i++) power = Math.imul(power, factor);
-    for (let at = 0; at < own.length; at++) {
-      sum = (Math.imul(sum, factor) + own[at]) | 0;
-      if (at > before) sum = (sum - Math.imul(power, own[at - length])) | 0;
-      if (at >= before) runs[at - before] = spread(sum);
+    for (let at = 0; at < hashes.length; at++) {
+      sum = (Math.imul(sum, factor) + hashes[at]) | 0;
+      if (at > overlap) sum = (sum - Math.imul(power, hashes[at - length])) | 0;
+      if (at >= overlap) runs[at - overlap] = spread(sum);
     }
     return runs;
   });
@@ -141,7 +141,7 @@ export type Kind = keyof typeof KINDS;
  * Gives the Jaccard index of two sets of shingles: the share that both have of what either has; 0
  * where both are empty.
  */
-export function jaccard(one: ReadonlySet<number>, other: ReadonlySet<number>): number {
-  const shared = one.intersection(other).size;
-  return shared / Math.max(1, one.size + other.size - shared);
+export function jaccard(first: ReadonlySet<number>, second: ReadonlySet<number>): number {
+  const shared = first.intersection(second).size;
+  return shared / Math.max(1, first.size + second.size - shared);
 }

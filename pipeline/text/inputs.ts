@@ -72,7 +72,7 @@ export async function listInputs(
  */
 export async function expandInputs(
   inputs: readonly string[],
-  { again = false, isReadable: isWanted = (path: string) => isReadable(path, {}) } = {},
+  { again: isReread = false, isReadable: isWanted = (path: string) => isReadable(path, {}) } = {},
 ): Promise<string[]> {
   const infos = await askAll(
     inputs,
@@ -81,25 +81,25 @@ export async function expandInputs(
   );
   const paths: string[][] = [];
   for (const [i, input] of inputs.entries()) {
-    const info = infos[i];
-    if (info?.isDirectory) {
-      const found = await glob(`${escapeGlob(input.replace(/\/+$/, "") || "/")}/**`);
-      const wanted = (await outsideRuns(found)).filter(isWanted);
+    const stat = infos[i];
+    if (stat?.isDirectory) {
+      const below = await glob(`${escapeGlob(input.replace(/\/+$/, "") || "/")}/**`);
+      const wanted = (await outsideRuns(below)).filter(isWanted);
       if (wanted.length === 0) {
         throw missing(input, "no file in it can be read", "it must hold files of known endings");
       }
       paths.push(wanted);
-    } else if (info && !info.isFile && again) {
-      const fact = `it is a ${info.isFifo ? "pipe" : "device"}`;
+    } else if (stat && !stat.isFile && isReread) {
+      const fact = `it is a ${stat.isFifo ? "pipe" : "device"}`;
       const piped = setting("input", STANDARD_INPUT);
       const remedy = say`send it to standard input with ${piped}, or write it to a file`;
       const rule = "it must be a file, which is read several times";
       throw unreadable(`"${input}"`, rule, fact, { where: input, remedy });
-    } else if (info !== null) paths.push([input]);
+    } else if (stat !== null) paths.push([input]);
     else if (isGlob(input)) {
-      const found = await glob(input);
-      if (found.length === 0) throw missing(input, "no file matches");
-      paths.push(found);
+      const matching = await glob(input);
+      if (matching.length === 0) throw missing(input, "no file matches");
+      paths.push(matching);
     } else throw missing(input, "there is no such file");
   }
   return paths.length === 1 ? paths[0] : [...new Set(paths.flat())]; // one list names no file twice
@@ -134,8 +134,11 @@ function missing(input: string, fact: string, must = "it must exist"): InputErro
 }
 
 /** Endings of files that hold text: these need no format. */
-const TEXTS =
-  /\.(adoc|bib|c|cc|cfg|conf|cpp|cs|css|go|h|hpp|hs|htm|html|ini|java|jl|js|jsx|kt|log|lua|markdown|md|mjs|org|php|pl|py|r|rb|rs|rst|scala|sh|sol|sql|srt|swift|tex|toml|ts|tsx|vtt|wgsl|xml|yaml|yml)(?:\.(gz|zst))?$/i;
+const TEXT_ENDINGS =
+  "adoc|bib|c|cc|cfg|conf|cpp|cs|css|go|h|hpp|hs|htm|html|ini|java|jl|js|jsx|kt|log|lua|" +
+  "markdown|md|mjs|org|php|pl|py|r|rb|rs|rst|scala|sh|sol|sql|srt|swift|tex|toml|ts|tsx|vtt|" +
+  "wgsl|xml|yaml|yml";
+const TEXTS = new RegExp(String.raw`\.(${TEXT_ENDINGS})(?:\.(gz|zst))?$`, "i");
 const FORMAT = /(?:^|\.)(txt|jsonl|ndjson|parquet|arrow|arrows)(?:\.(gz|zst))?$/i;
 /** Formats by ending; all others are text. */
 const FORMATS: Record<string, InputFile["format"]> = {
@@ -155,21 +158,27 @@ const isReadable = (path: string, { format = AUTO }: InputOptions) =>
  */
 export function inputFile(
   path: string,
-  { format: given = AUTO, sourceFromPath = OFF }: InputOptions = {},
+  { format: chosenFormat = AUTO, sourceFromPath = OFF }: InputOptions = {},
 ): InputFile {
   const name = path === STANDARD_INPUT ? "standard input" : path;
-  const named = (given === AUTO ? path.slice(path.lastIndexOf("/") + 1) : given).toLowerCase();
-  const found = FORMAT.exec(named) ?? (given === AUTO ? TEXTS.exec(named) : null);
-  if (!found) {
+  const named = (chosenFormat === AUTO ? path.slice(path.lastIndexOf("/") + 1) : chosenFormat)
+    .toLowerCase();
+  const match = FORMAT.exec(named) ?? (chosenFormat === AUTO ? TEXTS.exec(named) : null);
+  if (!match) {
     const rule = "its format must be txt, jsonl, ndjson, parquet or arrow, the text formats " +
       "also with .gz or .zst";
     const fact = path === STANDARD_INPUT ? "it has no name to tell" : "its name has no such ending";
-    throw unreadable(`"${name}"`, rule, given === AUTO ? fact : `format is "${given}"`, {
-      where: name,
-      remedy: given === AUTO ? say`set ${setting("format")}` : undefined,
-    });
+    throw unreadable(
+      `"${name}"`,
+      rule,
+      chosenFormat === AUTO ? fact : `format is "${chosenFormat}"`,
+      {
+        where: name,
+        remedy: chosenFormat === AUTO ? say`set ${setting("format")}` : undefined,
+      },
+    );
   }
-  const [, kind, compression] = found;
+  const [, kind, compression] = match;
   const format = FORMATS[kind] ?? "txt";
   const isTable = format === "parquet" || format === "arrow";
   // What a name says of compression holds whatever format is given: `ls.1.gz` is text once it is
@@ -178,8 +187,10 @@ export function inputFile(
     (isTable ? undefined : /\.(gz|zst)$/i.exec(path)?.[1].toLowerCase());
   if (isTable && packed !== undefined || format === "parquet" && path === STANDARD_INPUT) {
     const fact = packed ? `it is wrapped in .${packed}` : "it is standard input";
-    const what = format === "parquet" ? "Parquet must be a plain file" : "Arrow must be plain";
-    throw unreadable(`"${name}"`, what, fact, { where: name });
+    const requirement = format === "parquet"
+      ? "Parquet must be a plain file"
+      : "Arrow must be plain";
+    throw unreadable(`"${name}"`, requirement, fact, { where: name });
   }
   const isNamed = sourceFromPath !== OFF && path !== STANDARD_INPUT;
   return {
@@ -206,8 +217,8 @@ export function sourceOfPath(path: string, pattern: string): string {
     if (text === "{source}") return "([^/]+?)";
     return { "**": ".*", "*": "[^/]*", "?": "[^/]" }[text] ?? `\\${text}`;
   });
-  const found = new RegExp(`(?:^|/)${source}$`, "su").exec(whole)?.[1];
-  if (found !== undefined) return found;
+  const matched = new RegExp(`(?:^|/)${source}$`, "su").exec(whole)?.[1];
+  if (matched !== undefined) return matched;
   throw new InputError(
     say`Cannot take the source from "${path}" as ${named} must fit: it is "${pattern}"`,
     {

@@ -86,8 +86,8 @@ export async function* readPiece(piece: Piece, options: ReadOptions): AsyncGener
     throw await isSame().catch(() => true) ? error : changed();
   }
   const isTable = piece.file.format === "parquet" || piece.file.format === "arrow";
-  const found = () => isTable ? hashFile(path) : { sha256: hash.digest("hex") };
-  const isHashed = piece.groups !== undefined || (await found()).sha256 === piece.sha256;
+  const currentHash = () => isTable ? hashFile(path) : { sha256: hash.digest("hex") };
+  const isHashed = piece.groups !== undefined || (await currentHash()).sha256 === piece.sha256;
   if (!isHashed || isTable && !await isSame()) throw changed();
 }
 
@@ -96,13 +96,13 @@ type Cut = Pick<Piece, "lines" | "groups" | "before">;
 async function* documentsIn(
   file: InputFile,
   options: ReadOptions,
-  { lines, groups, before = 0 }: Cut = {},
+  { lines, groups, before: linesBefore = 0 }: Cut = {},
   onBytes?: (chunk: Uint8Array) => void,
 ): AsyncGenerator<Document> {
   const { path, format, source = options.source } = file;
   const name = inputName(file);
   const isTable = format === "parquet" || format === "arrow";
-  const given = () => options.standardInput ?? Deno.stdin.readable;
+  const standardInput = () => options.standardInput ?? Deno.stdin.readable;
   if (options.tokenColumn && (!isTable || format === "arrow" && path === STANDARD_INPUT)) {
     const [rule, fact] = isTable
       ? ["of a file", "it is read once"]
@@ -111,7 +111,7 @@ async function* documentsIn(
     throw new InputError(say`Cannot read ${name} as ${must}: ${fact}`, { where: name });
   }
   const bytes = () =>
-    unpacked(path === STANDARD_INPUT ? given() : readBytes(path, lines, onBytes), file);
+    unpacked(path === STANDARD_INPUT ? standardInput() : readBytes(path, lines, onBytes), file);
   if (format === "txt") return yield { text: await wholeText(bytes(), name), source: source ?? "" };
   const { wanted, toDocument } = await openMaker(
     name,
@@ -121,9 +121,12 @@ async function* documentsIn(
   const records = format === "parquet"
     ? parquetRecords(path, wanted, groups)
     : format === "arrow"
-    ? arrowRecords(path === STANDARD_INPUT ? given() : path, name, wanted, { groups, before })
-    : jsonRecords(bytes(), name, { from: lines?.from ?? 0, line: before + 1 });
-  for await (const found of records) yield await toDocument(found);
+    ? arrowRecords(path === STANDARD_INPUT ? standardInput() : path, name, wanted, {
+      groups,
+      before: linesBefore,
+    })
+    : jsonRecords(bytes(), name, { from: lines?.from ?? 0, line: linesBefore + 1 });
+  for await (const record of records) yield await toDocument(record);
 }
 
 const unpacked = (bytes: AsyncIterable<Uint8Array>, file: InputFile): AsyncIterable<Uint8Array> =>
@@ -232,8 +235,8 @@ async function* splitLines(
   if (held > 0) yield { line: joinBytes(pieces), number, offset };
 }
 
-function tooLarge(where: string, what: string, remedy: string): InputError {
-  return unreadable(where, `${what} must have at most ${MAX_DOCUMENT} bytes`, "it has more", {
+function tooLarge(where: string, subject: string, remedy: string): InputError {
+  return unreadable(where, `${subject} must have at most ${MAX_DOCUMENT} bytes`, "it has more", {
     remedy,
   });
 }
@@ -254,9 +257,9 @@ function decode(bytes: Uint8Array, name: string, line: number, offset: number): 
       if (bytes[at] !== 0xef || bytes[at + 1] !== 0xbf || bytes[at + 2] !== 0xbd) break;
       at += 3;
     }
-    const before = bytes.subarray(0, at).filter((byte) => byte === NEWLINE).length;
+    const newlines = bytes.subarray(0, at).filter((byte) => byte === NEWLINE).length;
     const byte = bytes[at].toString(16).padStart(2, "0");
-    const fact = `invalid byte 0x${byte} on line ${line + before} (byte ${offset + at})`;
+    const fact = `invalid byte 0x${byte} on line ${line + newlines} (byte ${offset + at})`;
     throw unreadable(name, "it must be UTF-8", fact);
   }
 }

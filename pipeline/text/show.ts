@@ -43,13 +43,16 @@ export async function* showRows(
 ): AsyncGenerator<ShownRow> {
   for await (const batch of readArrow(input)) {
     const columns = fromBatch(batch);
-    const { costs, tokenizer: made } = readLineage(batch) ?? {};
-    if (tokenizer && columns.tokens && made !== undefined && made !== tokenizer.sha256) {
+    const { costs, tokenizer: rowTokenizer } = readLineage(batch) ?? {};
+    if (
+      tokenizer && columns.tokens && rowTokenizer !== undefined && rowTokenizer !== tokenizer.sha256
+    ) {
       if (!onOther) {
-        const of = typeof input === "string" ? `"${input}"` : "these rows";
-        const fact = `it is ${shortHash(tokenizer.sha256)}, that one is ${shortHash(made)}`;
+        const rowsName = typeof input === "string" ? `"${input}"` : "these rows";
+        const fact = `it is ${shortHash(tokenizer.sha256)}, that one is ${shortHash(rowTokenizer)}`;
         throw new InputError(
-          `Cannot show the text of ${of} as its tokenizer must be the one that made it: ${fact}`,
+          `Cannot show the text of ${rowsName} as its tokenizer must be the one that made it: ` +
+            fact,
           { remedy: say`name the tokenizer.json of its run with ${setting("tokenizer")}` },
         );
       }

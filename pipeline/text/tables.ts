@@ -9,7 +9,7 @@ import { type BatchRange, columnNames, findOrigin, needColumn, readArrow } from 
 import { columnValues } from "../rows/column_values.ts";
 import { readAt } from "../rows/ipc/messages.ts";
 import { unreadable } from "../graph/files.ts";
-import { checkFields, type Found, type Wanted } from "./fields.ts";
+import { checkFields, type Found, type WantedField } from "./fields.ts";
 
 const CUT_SHORT = "copy or write it again";
 
@@ -22,15 +22,17 @@ const COLUMNS = ["it must have a column", "it"] as const;
 export async function* arrowRecords(
   input: string | ReadableStream<Uint8Array>,
   name: string,
-  wanted: readonly Wanted[],
-  { groups, before = 0 }: { groups?: BatchRange; before?: number } = {},
+  wanted: readonly WantedField[],
+  { groups, before: rowsBefore = 0 }: { groups?: BatchRange; before?: number } = {},
 ): AsyncGenerator<Found> {
-  let place = before;
+  let place = rowsBefore;
   for await (const batch of readArrow(input, name, groups)) {
     checkFields(name, COLUMNS, columnNames(batch), wanted);
-    const found = wanted.map(({ name }) => [name, columnValues(needColumn(batch, name))] as const);
+    const columns = wanted.map(({ name }) =>
+      [name, columnValues(needColumn(batch, name))] as const
+    );
     for (let at = 0; at < batch.numRows; at++) {
-      const record = Object.fromEntries(found.map(([name, values]) => [name, values[at]]));
+      const record = Object.fromEntries(columns.map(([name, values]) => [name, values[at]]));
       yield { record, where: findOrigin(batch), at, place: place++ };
     }
   }
@@ -51,7 +53,7 @@ export async function rowGroups(path: string): Promise<{ bytes: number; rows: nu
  */
 export async function* parquetRecords(
   path: string,
-  wanted?: readonly Wanted[],
+  wanted?: readonly WantedField[],
   groups: BatchRange = { from: 0, to: Infinity },
 ): AsyncGenerator<Found> {
   using parquet = await openParquet(path, wanted);
@@ -68,8 +70,8 @@ export async function* parquetRecords(
       const parsers = {
         stringFromBytes: (bytes?: Uint8Array) => bytes && decodeText(bytes, where),
       };
-      const own = { file, metadata, columns: names, rowStart, rowEnd, compressors, parsers };
-      const read = (utf8: boolean) => parquetReadObjects({ ...own, utf8 });
+      const options = { file, metadata, columns: names, rowStart, rowEnd, compressors, parsers };
+      const read = (utf8: boolean) => parquetReadObjects({ ...options, utf8 });
       const rows = await orUnreadable(
         where,
         // Bytes without a type are text, unless they are none: then they are pictures, in a column

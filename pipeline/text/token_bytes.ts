@@ -25,8 +25,8 @@ const SPACE = "\u2581";
 
 /**
  * Counts the bytes of every token `[vocabulary]` from the text of a `tokenizer.json`: UTF-8 for
- * SentencePiece vocabularies, a byte per symbol for byte-level ones. Special tokens, such as the end
- * of a document, stand for no text. Returns undefined where the vocabulary is of another kind.
+ * SentencePiece vocabularies, a byte per symbol for byte-level ones. Special tokens, such as the
+ * end of a document, stand for no text. Returns undefined where the vocabulary is of another kind.
  */
 export function countTokenBytes(json: string, vocabulary: number): Uint16Array | undefined {
   const { decoder, model, added_tokens: added = [] } = conform(FORMAT, JSON.parse(json));

@@ -102,8 +102,8 @@ export function noCounts(): TokenizeCounts {
 }
 
 /**
- * Reports on which side of the split a text is, or one of this index: equal texts are always on the
- * same side.
+ * Returns the side of the split of a text, or of a text of this index: equal texts are always on
+ * the same side.
  */
 export function chooseSide(text: string | bigint, seed: number, holdout: number): Side {
   if (holdout <= 0) return "train";

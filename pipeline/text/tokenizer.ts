@@ -66,7 +66,7 @@ export async function readChatTemplate(folder: string): Promise<string | undefin
   return typeof config?.chat_template === "string" ? config.chat_template : undefined;
 }
 
-const PLAIN = { addSpecialTokens: false }; // options of the library's calls: it adds no special tokens
+const PLAIN = { addSpecialTokens: false }; // options of the library's calls
 
 /** Settings of {@link trainTokenizer}. */
 export interface TrainTokenizerOptions {
@@ -233,8 +233,8 @@ function makeEncoder(tokenizer: Native.Tokenizer, format: Format, where: string)
       ? texts.map(abortOfText).find((fact) => fact !== undefined)
       : undefined;
     if (fact !== undefined) {
-      const what = `Cannot encode text as the tokenizer's patterns must get through it: ${fact}`;
-      throw new TextRefusedError(what, {
+      const refusal = `Cannot encode text as the tokenizer's patterns must get through it: ${fact}`;
+      throw new TextRefusedError(refusal, {
         where,
         remedy: "cut the text there, or take another tokenizer",
       });
@@ -242,8 +242,8 @@ function makeEncoder(tokenizer: Native.Tokenizer, format: Format, where: string)
     const encoding = onOneCore ? encodeInTurn(texts) : tokenizer.encodeBatch(texts, PLAIN);
     const encoded = await encoding.catch((error) => {
       const reason = String(error.message).split("\n")[0];
-      const what = `Cannot encode text as the tokenizer "${where}" must know it: ${reason}`;
-      throw new InputError(what, { where, cause: error });
+      const refusal = `Cannot encode text as the tokenizer "${where}" must know it: ${reason}`;
+      throw new InputError(refusal, { where, cause: error });
     });
     const ids = encoded.map((encoding) => encoding.getIds());
     await collect(texts);
@@ -365,7 +365,7 @@ function parsed(json: string): unknown {
  * Returns whether two `tokenizer.json` give the same ids for every text: another program may write
  * the same tokenizer with other spaces, other spellings of merges, and settings for its own calls.
  */
-export function sameTokenizer(one: string, other: string): boolean {
+export function sameTokenizer(first: string, second: string): boolean {
   const meaning = (json: string) => {
     const { model, added_tokens, normalizer, pre_tokenizer } = JSON.parse(json);
     const merges = model?.merges?.map((merge: string | string[]) =>
@@ -373,7 +373,7 @@ export function sameTokenizer(one: string, other: string): boolean {
     );
     return canonical({ added_tokens, normalizer, pre_tokenizer, model: { ...model, merges } });
   };
-  return one === other || meaning(one) === meaning(other);
+  return first === second || meaning(first) === meaning(second);
 }
 
 /**

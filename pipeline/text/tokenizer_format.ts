@@ -16,11 +16,11 @@ function listParts(part: unknown): Part[] {
   return [part, ...inner.flatMap(listParts)];
 }
 
-/** Gives a pattern: what Oniguruma reads, or plain text. */
+/** Returns a pattern as text: a regular expression of Oniguruma, or plain text. */
 const findPattern = ({ pattern }: Part): { Regex?: unknown; String?: unknown } =>
   isObject(pattern) ? pattern : {};
 
-/** Reports what in a part makes the library abort; undefined where nothing is known to. */
+/** Returns what in a part would make the library abort, or undefined. */
 function abortOfPart(part: Part): string | undefined {
   const { type, length, content, start, stop, merges, continuing_subword_prefix: prefix } = part;
   const { Regex: regex, String: text } = findPattern(part);
@@ -50,7 +50,7 @@ function abortOfPart(part: Part): string | undefined {
   }
 }
 
-/** Reports which setting of a tokenizer makes the library abort; undefined where none is known. */
+/** Returns the setting of a tokenizer that would make the library abort, or undefined. */
 export function abortingSetting(format: unknown): string | undefined {
   if (!isObject(format)) return undefined; // the library reports these itself
   const { normalizer, pre_tokenizer: cutter, decoder, model } = format;
@@ -125,7 +125,7 @@ const LONGEST_RUN = 5_000_000;
 const KINDS = ["other characters", "letters", "digits", "white space", "characters beyond U+FFFF"];
 let kindOfUnit: Uint8Array | undefined;
 
-/** Reports what in a text makes patterns of a tokenizer abort; undefined where nothing does. */
+/** Returns what in a text would make a tokenizer's patterns abort, or undefined. */
 export function abortOfText(text: string): string | undefined {
   if (text.length <= LONGEST_RUN) return undefined;
   kindOfUnit ??= Uint8Array.from({ length: 1 << 16 }, (_, unit) => {

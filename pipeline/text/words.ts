@@ -129,8 +129,8 @@ export function encodeJoined(
       characters += word.length + part.token.length;
     }
     const encoded = await encodeBatch(texts.map((words) => words.join(part.token)), onOneCore);
-    const found = encoded.flatMap((ids) => cutAt(ids, part.id));
-    if (found.length === words.length) return found;
+    const parts = encoded.flatMap((ids) => cutAt(ids, part.id));
+    if (parts.length === words.length) return parts;
     // Another added token overlaps it, so it was not found everywhere.
     return await encodeBatch(words, onOneCore);
   };
@@ -175,22 +175,22 @@ export class WordEncoder {
     if (this.#table.full) this.#table = new WordTable();
     const table = this.#table;
     const fresh: Fresh = { words: [], numbers: [] };
-    const found = texts.map((pieces) => pieces.flatMap((text) => table.find(text, fresh)));
+    const wordNumbers = texts.map((pieces) => pieces.flatMap((text) => table.find(text, fresh)));
     const encoded = fresh.words.length === 0 ? [] : await this.encodeBatch(fresh.words, onOneCore);
     fresh.numbers.forEach((number, i) => {
       if (number >= 0) table.ids[number] = encoded[i];
     });
-    return found.map((numbers) => joinIds(numbers, table.ids, encoded));
+    return wordNumbers.map((numbers) => joinIds(numbers, table.ids, encoded));
   }
 }
 
 /** Joins the ids of words; those of words that are not kept are in `others`. */
 function joinIds(
   numbers: readonly number[],
-  known: readonly ArrayLike<number>[],
-  others: readonly ArrayLike<number>[],
+  keptIds: readonly ArrayLike<number>[],
+  freshIds: readonly ArrayLike<number>[],
 ): Uint32Array {
-  const wordIds = (number: number) => number < 0 ? others[~number] : known[number];
+  const wordIds = (number: number) => number < 0 ? freshIds[~number] : keptIds[number];
   let total = 0;
   for (const number of numbers) total += wordIds(number).length;
   const joined = new Uint32Array(total);
@@ -213,11 +213,12 @@ interface Fresh {
  * arrays that do not grow.
  */
 class WordTable {
-  /** Ids of words by number, as far as they are known. */
+  /** Ids of words by number, as far as words were encoded. */
   readonly ids: ArrayLike<number>[] = [];
   readonly #slots = new Int32Array(2 * MOST_WORDS); // numbers of words, plus one
   readonly #hashes = new Int32Array(MOST_WORDS);
-  readonly #ends = new Int32Array(MOST_WORDS + 1); // where the characters of a word begin, and after them the next one's
+  /** Where the characters of each word begin; one more entry says where the last word ends. */
+  readonly #ends = new Int32Array(MOST_WORDS + 1);
   readonly #characters = new Uint16Array(MOST_CHARACTERS);
   #count = 0;
 
@@ -231,23 +232,23 @@ class WordTable {
    * its place in `fresh`.
    */
   find(text: string, fresh: Fresh): number[] {
-    const found: number[] = [];
+    const numbers: number[] = [];
     let start = 0;
-    let before = OTHER;
+    let lastKind = OTHER;
     let hash = 0;
     for (let i = 0; i < text.length; i++) {
       const code = text.charCodeAt(i);
       const kind = KIND[code];
-      if (CUT[before * KINDS + kind]) {
-        found.push(this.#findNumber(text, start, i, hash, fresh));
+      if (CUT[lastKind * KINDS + kind]) {
+        numbers.push(this.#findNumber(text, start, i, hash, fresh));
         start = i;
         hash = 0;
       }
       hash = Math.imul(hash ^ code, 0x01000193);
-      before = kind;
+      lastKind = kind;
     }
-    if (start < text.length) found.push(this.#findNumber(text, start, text.length, hash, fresh));
-    return found;
+    if (start < text.length) numbers.push(this.#findNumber(text, start, text.length, hash, fresh));
+    return numbers;
   }
 
   #findNumber(text: string, start: number, end: number, hash: number, fresh: Fresh): number {

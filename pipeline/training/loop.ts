@@ -54,7 +54,7 @@ export interface TrainModelOptions
   start: Weights | TrainingState;
   /** Steps in all. */
   steps: number;
-  /** Gives the learning rate of a step, the first is 1. */
+  /** Returns the learning rate of a step; the first step is 1. */
   rateAt: (step: number) => number;
   /**
    * Opens the stream of sequences after `consumed` of them; the result returns the next `n`,

@@ -335,10 +335,10 @@ function fold(dispatch: Dispatch): Dispatch {
 /** Concatenates one list of values per model. */
 export function stack(
   models: number,
-  fillValues: (model: number) => ArrayLike<number>,
+  modelValues: (model: number) => ArrayLike<number>,
 ): Float64Array {
   return Float64Array.from(
-    Array.from({ length: models }, (_, model) => Array.from(fillValues(model))).flat(),
+    Array.from({ length: models }, (_, model) => Array.from(modelValues(model))).flat(),
   );
 }
 

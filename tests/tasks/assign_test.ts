@@ -3,12 +3,12 @@ import { assignArgmax } from "../../pipeline/partition/assignment/assignment.ts"
 import { readPrices } from "../../pipeline/partition/assignment/prices.ts";
 import { fromBatch, readShards, toBatch, writeArrowFile } from "../../pipeline/rows/arrow.ts";
 import { concatColumns, sliceColumns } from "../../pipeline/rows/columns.ts";
-import { LINEAGE, listLearnedColumns } from "../pipeline/rows/support.ts";
+import { LINEAGE, makeColumns } from "../pipeline/rows/support.ts";
 import { inFolder, ok, refused, taskHere } from "./support.ts";
 
 /** Scored rows of two experts, in two files; gives their paths and costs. */
 async function scores(folder: string) {
-  const parts = [listLearnedColumns(20), listLearnedColumns(12, 20)].map((
+  const parts = [makeColumns(20), makeColumns(12, 20)].map((
     { expert: _, tokens: __, ...columns },
   ) => ({ ...columns, nll: columns.nll!.map((_, i) => (i * 7919 + columns.rows) % 101) }));
   const paths = parts.map((_, i) => `${folder}/${i}.arrow`);

@@ -10,7 +10,7 @@ import { tableFromIPC } from "@uwdata/flechette";
 import { InputError } from "../../kernels/mod.ts";
 import { arrowBytes, toBatch } from "../../pipeline/rows/arrow.ts";
 import { arrowOutput } from "../../tasks/cli/pipe.ts";
-import { bytesOf, LINEAGE, listLearnedColumns, stream } from "../pipeline/rows/support.ts";
+import { bytesOf, LINEAGE, makeColumns, stream } from "../pipeline/rows/support.ts";
 import {
   commandOf,
   execute,
@@ -117,7 +117,7 @@ Deno.test("a task on a pipe that is interrupted while nothing comes leaves nothi
       ["tokenize", ["-", "--format", "jsonl", "--tokenizer", tokenizer, "--output", output]],
       ["assign", ["-", "--output", output]],
     ];
-    const { expert: _, tokens: __, ...columns } = listLearnedColumns(3);
+    const { expert: _, tokens: __, ...columns } = makeColumns(3);
     const bytes = await bytesOf(arrowBytes(stream(toBatch(columns, LINEAGE))));
     for (const [name, args] of cases) {
       const child = taskCommand(name, args, { stdin: "piped" }).spawn();

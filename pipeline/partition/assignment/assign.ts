@@ -74,7 +74,8 @@ export function assign(
   const assignment = options.prices ? byPrices(options.prices) : findAssignment(method);
   if (typeof source !== "function" && assignment.passes > 1) {
     throw new InputError(
-      say`Cannot assign with ${METHOD} "${method}" as its rows must be read up to ${assignment.passes} times: they come from a pipe`,
+      say`Cannot assign with ${METHOD} "${method}" as its rows must be read \
+up to ${assignment.passes} times: they come from a pipe`,
       { remedy: "give files" },
     );
   }
@@ -90,7 +91,7 @@ async function* assigned(
   assignment: Assignment,
   options: AssignOptions,
 ): AsyncGenerator<RecordBatch> {
-  let known: Known | undefined; // by the first batch with rows
+  let facts: Known | undefined; // by the first batch with rows
   let empty: RecordBatch | undefined;
   let lent: Columns;
 
@@ -100,8 +101,8 @@ async function* assigned(
       const columns = fromBatch(batch, where, ["nll"]);
       const { rows } = columns;
       checkLineage(batch, { experts: options.experts, prefix: options.prefix }, "these options");
-      if (known !== undefined) {
-        checkLineage(batch, pickIdentity(known.lineage), "the rows before it");
+      if (facts !== undefined) {
+        checkLineage(batch, pickIdentity(facts.lineage), "the rows before it");
       }
       if (rows === 0) {
         empty ??= toBatch(
@@ -111,8 +112,8 @@ async function* assigned(
         continue;
       }
       const experts = columns.nll!.length / rows;
-      checkWidth(where, experts, options.experts ?? known?.experts ?? experts);
-      known ??= readKnown(batch, experts, assignment, options);
+      checkWidth(where, experts, options.experts ?? facts?.experts ?? experts);
+      facts ??= readKnown(batch, experts, assignment, options);
       checkCosts(columns.nll!, experts, where);
       yield columns;
     }
@@ -120,7 +121,7 @@ async function* assigned(
 
   async function* chunks(): AsyncGenerator<CostRows> {
     for await (lent of regroup(scored(), options.chunk)) {
-      const { experts, prefix } = known!;
+      const { experts, prefix } = facts!;
       const predicted = prefix === undefined ? undefined : routedPredictions(lent, prefix);
       yield { experts, costs: lent.nll!, predicted };
     }
@@ -134,10 +135,10 @@ async function* assigned(
   for await (const expert of answers()) {
     for (let begin = 0; begin < lent!.rows; begin += BATCH) {
       const rows = { ...lent!, expert };
-      yield toBatch(sliceColumns(rows, begin, Math.min(rows.rows, begin + BATCH)), known!.lineage);
+      yield toBatch(sliceColumns(rows, begin, Math.min(rows.rows, begin + BATCH)), facts!.lineage);
     }
   }
-  if (known === undefined && empty !== undefined) yield empty;
+  if (facts === undefined && empty !== undefined) yield empty;
 }
 
 /** What the first rows decide for all that follow. */
@@ -170,7 +171,8 @@ function readKnown(
   checkSettings({ prefix });
   if (prefix === undefined) {
     options.onWarning?.(
-      say`${where} does not say how long the scored prefix is: all sequences count as equally long; set ${PREFIX} if some are shorter than it`,
+      say`${where} does not say how long the scored prefix is: \
+all sequences count as equally long; set ${PREFIX} if some are shorter than it`,
     );
   }
   return { experts, lineage, prefix: costs === undefined ? prefix : undefined };

@@ -23,7 +23,9 @@ export interface AssignmentInput {
    * the next is asked for.
    */
   open(): AsyncIterable<CostRows>;
-  /** Gives the room of every expert `[E]` where this many rows are handed out together. */
+  /**
+   * Returns how many of `rows` rows each expert may take `[E]`, where they are assigned together.
+   */
   rooms(rows: number, experts: number): number[];
 }
 
@@ -66,7 +68,7 @@ export function addProofs(proofs: readonly Proof[]): Proof {
 }
 
 /**
- * Reports by how much the cost of an assignment exceeds the bound, per row; 0, up to rounding, for
+ * Returns by how much the cost of an assignment exceeds the bound, per row; 0, up to rounding, for
  * an optimal one.
  */
 export function gapPerRow({ cost, bound, rows }: Proof): number {
@@ -74,7 +76,7 @@ export function gapPerRow({ cost, bound, rows }: Proof): number {
 }
 
 /**
- * Reports by how much a cost (by default that of the assignment) exceeds the bound, as a share of
+ * Returns by how much a cost (by default that of the assignment) exceeds the bound, as a share of
  * what balancing costs. A constant that is added to all costs does not change this share.
  */
 export function gapShare({ cost, bound, unbalanced }: Proof, compared: number = cost): number {
@@ -157,7 +159,7 @@ export function checkWidth(where: string, actual: number, expected: number): voi
   );
 }
 
-/** Gives each row to its best expert. */
+/** Assigns each row to its best expert. */
 export const argmax: Assignment = {
   method: "argmax",
   about: "each row to its best expert, with no balance",
@@ -264,7 +266,7 @@ export class Certificate {
     this.rows += rows;
   }
 
-  /** Reports what the rows prove. */
+  /** Returns what the rows so far prove. */
   get proof(): Proof & { prices: number[] } {
     const prices = [...this.#prices];
     const loads = [...this.#loads];

@@ -29,7 +29,7 @@ import { assignBalanced } from "./balanced.ts";
 const STRIDE = 17;
 const FEW = 4096; // rows that need no sample
 
-/** Gives every expert what it has room for at the least cost. */
+/** Fills the room of every expert at the least total cost. */
 export const optimal: Assignment = {
   method: "optimal",
   about: "equal parts at the least cost over all rows, with a proof and with prices that " +
@@ -98,8 +98,8 @@ export function solve(costs: Float32Array, rooms: readonly number[], few = FEW):
     // of it is allowed for.
     for (const reach of [sample.spread / 2, 2 * sample.spread]) {
       const exchange = new Exchange(costs, rooms, prices);
-      const found = exchange.fill(reach);
-      if (found !== undefined) return found;
+      const assignment = exchange.fill(reach);
+      if (assignment !== undefined) return assignment;
       prices = exchange.prices;
     }
   }
@@ -119,13 +119,13 @@ function takeSample(
     const begin = row * STRIDE * experts;
     sample.set(costs.subarray(begin, begin + experts), row * experts);
   }
-  let before = 0; // rows that the experts so far have room for
+  let roomBefore = 0; // rows that the experts so far have room for
   return [
     sample,
     rooms.map((room) => {
-      const begin = Math.floor(before * sampled / rows);
-      before += room;
-      return Math.floor(before * sampled / rows) - begin;
+      const begin = Math.floor(roomBefore * sampled / rows);
+      roomBefore += room;
+      return Math.floor(roomBefore * sampled / rows) - begin;
     }),
   ];
 }
@@ -198,9 +198,9 @@ class Exchange {
     const most = costs[begin + a] + prices[a] + reach;
     for (let b = 0; b < experts; b++) {
       if (b === a || costs[begin + b] + prices[b] > most) continue;
-      (this.#heaps[a * experts + b] ??= new Heap((row, other) => {
-        const difference = this.#loss(row, a, b) - this.#loss(other, a, b);
-        return difference < 0 || difference === 0 && row > other;
+      (this.#heaps[a * experts + b] ??= new Heap((row, otherRow) => {
+        const difference = this.#loss(row, a, b) - this.#loss(otherRow, a, b);
+        return difference < 0 || difference === 0 && row > otherRow;
       })).push(row);
     }
   }

@@ -92,7 +92,7 @@ export function byPrices({ experts, prices }: Prices): Assignment {
   };
 }
 
-/** Gives the largest deviation of a load from an equal one. */
+/** Returns the largest deviation of a load from the equal one. */
 export const computeDeviation = (loads: readonly number[]): number => {
   const mean = loads.reduce((a, b) => a + b, 0) / loads.length;
   return mean === 0 ? 0 : Math.max(...loads.map((load) => Math.abs(load / mean - 1)));

@@ -23,7 +23,7 @@ interface Clusters {
 }
 
 /** How clusters are sought. */
-export interface ClusterOptions {
+export interface KmeansOptions {
   /** E. */
   experts: number;
   /** Dimensions of a point, d. */
@@ -39,18 +39,18 @@ export interface ClusterOptions {
  * result, the first of equals. Points go to centres at the least cost: the greedy rule is up to a
  * tenth worse. The same points in the same order give the same centres.
  */
-export function cluster(points: Float64Array, options: ClusterOptions): Clusters {
-  const found = Array.from({ length: STARTS }, (_, start) => from(start, points, options));
-  return found.reduce((best, next) => next.objective < best.objective ? next : best);
+export function cluster(points: Float64Array, options: KmeansOptions): Clusters {
+  const candidates = Array.from({ length: STARTS }, (_, start) => from(start, points, options));
+  return candidates.reduce((best, next) => next.objective < best.objective ? next : best);
 }
 
-function from(start: number, points: Float64Array, options: ClusterOptions): Clusters {
+function from(start: number, points: Float64Array, options: KmeansOptions): Clusters {
   const { experts, dimensions, seed } = options;
   const rows = points.length / dimensions;
   const order = permutation(rows, seed, `centres of start ${start}`);
   const pointAt = (row: number) => points.subarray(row * dimensions, (row + 1) * dimensions);
 
-  /** Gives the mean of each part. */
+  /** Computes the mean of each part. */
   function means(part: Uint16Array): Float64Array<ArrayBuffer> {
     const centres = new Float64Array(experts * dimensions);
     const sizes = new Uint32Array(experts);

@@ -111,7 +111,8 @@ async function learnClusters(
   if (sampled < experts) {
     const [wanted, sample] = [setting("experts"), setting("partitionerSample")];
     throw new InputError(
-      say`Cannot learn clusters as there must be at least as many sequences to learn on as ${wanted}: there are ${sampled}, ${wanted} is ${experts}`,
+      say`Cannot learn clusters as there must be at least as many sequences \
+to learn on as ${wanted}: there are ${sampled}, ${wanted} is ${experts}`,
       { remedy: say`give more text, fewer ${wanted} or a larger ${sample}` },
     );
   }

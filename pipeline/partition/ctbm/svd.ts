@@ -55,7 +55,7 @@ export function decompose(
     return multiply(rows, vectors);
   }
 
-  let found: Eigenpair[] = [];
+  let pairs: Eigenpair[] = [];
   for (let block = extend(basis, fresh(), 0); block > 0;) {
     const images = multiply(rows, basis.slice(-block));
     for (const image of images) {
@@ -66,15 +66,15 @@ export function decompose(
     }
     if (basis.length >= Math.max(PATIENCE * looked, dimensions + BLOCK)) {
       looked = basis.length;
-      found = eigen(products, images, dimensions);
-      if (found.every(({ value, residual }) => residual <= RESIDUAL * value)) break;
+      pairs = eigen(products, images, dimensions);
+      if (pairs.every(({ value, residual }) => residual <= RESIDUAL * value)) break;
     }
     const nothing = NOTHING * largest;
     block = extend(basis, images, nothing) || extend(basis, fresh(), nothing);
-    if (block === 0) found = eigen(products, [], dimensions); // the basis holds every row
+    if (block === 0) pairs = eigen(products, [], dimensions); // the basis holds every row
   }
 
-  const kept = found.filter(({ value }) => value > NOTHING * largest);
+  const kept = pairs.filter(({ value }) => value > NOTHING * largest);
   const vectors = new Float64Array(columns * kept.length);
   kept.forEach(({ weights }, d) =>
     weights.forEach((weight, k) =>
@@ -97,19 +97,22 @@ interface Eigenpair {
  * Solves the eigenproblem within the basis, largest first. `rest` holds the parts of ZᵀZ times its
  * last vectors that lie outside it.
  */
-function eigen(products: number[][], rest: Float64Array[], dimensions: number): Eigenpair[] {
+function eigen(products: number[][], residuals: Float64Array[], dimensions: number): Eigenpair[] {
   const size = products.length;
   const matrix = Matrix.zeros(size, size);
   for (let i = 0; i < size; i++) {
     for (let j = 0; j <= i; j++) matrix.set(i, j, products[i][j]), matrix.set(j, i, products[i][j]);
   }
-  const found = new EigenvalueDecomposition(matrix, { assumeSymmetric: true });
-  const values = found.realEigenvalues;
-  const gram = rest.map((a) => rest.map((b) => dot(a, b)));
+  const decomposition = new EigenvalueDecomposition(matrix, { assumeSymmetric: true });
+  const values = decomposition.realEigenvalues;
+  const gram = residuals.map((a) => residuals.map((b) => dot(a, b)));
   const order = [...values.keys()].sort((a, b) => values[b] - values[a]).slice(0, dimensions);
   return order.map((k) => {
-    const weights = Array.from({ length: size }, (_, i) => found.eigenvectorMatrix.get(i, k));
-    const tail = weights.slice(size - rest.length);
+    const weights = Array.from(
+      { length: size },
+      (_, i) => decomposition.eigenvectorMatrix.get(i, k),
+    );
+    const tail = weights.slice(size - residuals.length);
     let square = 0;
     tail.forEach((a, i) => tail.forEach((b, j) => square += a * b * gram[i][j]));
     return { value: values[k], weights, residual: Math.sqrt(Math.max(0, square)) };
@@ -121,13 +124,13 @@ function eigen(products: number[][], rest: Float64Array[], dimensions: number): 
  * the number of additions.
  */
 function extend(basis: Float64Array[], vectors: Float64Array[], nothing: number): number {
-  const before = basis.length;
+  const size = basis.length;
   for (const vector of vectors) {
     if (reduce(vector, basis) <= nothing) continue;
     // Otherwise it was rounding, not a direction of its own.
     if (reduce(vector, basis) > 0.5) basis.push(vector);
   }
-  return basis.length - before;
+  return basis.length - size;
 }
 
 /**
@@ -135,7 +138,7 @@ function extend(basis: Float64Array[], vectors: Float64Array[], nothing: number)
  * nothing is left.
  */
 function reduce(vector: Float64Array, basis: Float64Array[]): number {
-  for (const other of basis) add(vector, -dot(other, vector), other);
+  for (const direction of basis) add(vector, -dot(direction, vector), direction);
   const length = Math.sqrt(dot(vector, vector));
   if (length > 0) { for (let i = 0; i < vector.length; i++) vector[i] /= length; }
   return length;

@@ -51,12 +51,12 @@ export async function modelHashes(
   }
 }
 
-function checkNumber(where: string, said: number | undefined, found: number): void {
-  if (found > 0 && (said ?? found) === found) return;
+function checkNumber(where: string, said: number | undefined, actual: number): void {
+  if (actual > 0 && (said ?? actual) === actual) return;
   const wanted = said === undefined
     ? "routers"
     : `the ${said} routers that its partitioner.json speaks of`;
-  throw new InputError(`Cannot route by "${where}" as it must hold ${wanted}: it holds ${found}`, {
+  throw new InputError(`Cannot route by "${where}" as it must hold ${wanted}: it holds ${actual}`, {
     where,
   });
 }

@@ -29,14 +29,14 @@ import { measureRows, normalizedMutualInformation } from "../metrics.ts";
 /** What {@link trainRouters} takes apart from settings. Empty `prefixLengths` stand for M alone. */
 export interface TrainRoutersOptions
   extends
-    Omit<RouterSettings, "prefixLengths">,
+    Omit<RoundSettings, "prefixLengths">,
     Pick<Configuration, "rounds">,
     Partial<Pick<Configuration, "prefixLengths">> {
   /** The open device. */
   gpu: Gpu;
   /** Shape of a router. */
   model: ModelConfig;
-  /** Gives the next `n` training sequences; they never end. */
+  /** Returns the next `n` training sequences. The stream never ends. */
   next(n: number): Promise<Columns>;
   /** Weights that the routers go on from: the first round, too, goes by what they say. */
   models?: Weights[];
@@ -129,13 +129,14 @@ function check(
   }
   if (roundSequences < routerBatch) {
     throw new InputError(
-      say`Cannot train routers as a round must hold at least one batch per router: ${SEQUENCES} is ${roundSequences}, ${BATCH} is ${routerBatch}`,
+      say`Cannot train routers as a round must hold at least one batch per router: \
+${SEQUENCES} is ${roundSequences}, ${BATCH} is ${routerBatch}`,
     );
   }
 }
 
 /** Settings of routers. Empty `prefixLengths` stand for M alone. */
-export interface RouterSettings
+export interface RoundSettings
   extends
     AdamwSettings,
     Pick<Configuration, "experts" | "prefix" | "prefixLengths" | "roundSequences" | "seed">,
@@ -162,7 +163,7 @@ export function openRouters(
   gpu: Gpu,
   model: ModelConfig,
   routers: readonly number[],
-  settings: RouterSettings,
+  settings: RoundSettings,
   state?: TrainerState | Weights[],
 ): RouterBank {
   const { prefix, seed, routerBatch: batch } = settings;
@@ -170,8 +171,8 @@ export function openRouters(
     ? state
     : state?.weights ?? Array(routers.length).fill(initialWeights(model, seed));
   const length = trainedTokens(settings);
-  const own = { config: model, start: state ?? models, batch, length, settings };
-  const trainer = createTrainer(gpu, own);
+  const options = { config: model, start: state ?? models, batch, length, settings };
+  const trainer = createTrainer(gpu, options);
   const scorer = orDestroy({ destroy: () => trainer.close() }, () => {
     const rows = rowsPerPass(gpu.maxBindingBytes, model, prefix);
     return createScorer(gpu, { config: model, models, batch: rows, length: prefix });
@@ -188,7 +189,7 @@ export class RouterBank {
   constructor(
     private readonly gpu: Gpu,
     readonly routers: readonly number[],
-    private readonly settings: RouterSettings,
+    private readonly settings: RoundSettings,
     private readonly trainer: Trainer,
     private readonly scorer: Scorer,
     private readonly length: number,
@@ -209,7 +210,7 @@ export class RouterBank {
     const { roundSequences, routerBatch: batch, routerRate, routerWarmup: warmup } = settings;
     const steps = Math.floor(roundSequences / batch);
     const stride = rows.tokens.length / rows.rows;
-    const parts = routers.map((router) => this.#partNode(router, round, expert));
+    const parts = routers.map((router) => this.#listRouterRows(router, round, expert));
     const input = createHostBatch(routers.length * batch, this.length);
     const pace = startPace(this.gpu.kind);
     const trainingLoss = new Array<number>(routers.length).fill(0);
@@ -257,14 +258,14 @@ export class RouterBank {
   }
 
   /** Lists the rows of a router in a round, in the order in which it trains on them. */
-  #partNode(router: number, round: number, expert: Uint16Array): number[] {
-    const part: number[] = [];
-    expert.forEach((chosen, row) => chosen === router && part.push(row));
-    const order = permutation(part.length, this.settings.seed, `round ${round} router ${router}`);
-    return Array.from(order, (i) => part[i]);
+  #listRouterRows(router: number, round: number, expert: Uint16Array): number[] {
+    const rows: number[] = [];
+    expert.forEach((chosen, row) => chosen === router && rows.push(row));
+    const order = permutation(rows.length, this.settings.seed, `round ${round} router ${router}`);
+    return Array.from(order, (i) => rows[i]);
   }
 
-  /** Gives the prefix length of a sequence in a round. */
+  /** Draws the prefix length of a sequence in a round. */
   #drawPrefix(round: number, sequence: bigint): number {
     const { prefixLengths, seed } = this.settings;
     if (prefixLengths.length < 2) return this.length;

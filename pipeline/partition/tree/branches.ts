@@ -18,7 +18,7 @@ export function branchName(branch?: Branch): string {
   return `branch-${branch.map((number) => String(number).padStart(2, "0")).join(".")}`;
 }
 
-/** Gives the path of so manieth branch, or expert, below these levels. */
+/** Returns the path of the branch or expert of this number below some levels. */
 const findPath = (number: number, levels: readonly number[]): number[] =>
   levels.map((wide, depth) => Math.floor(number / countExperts(levels.slice(depth + 1))) % wide);
 
@@ -34,29 +34,29 @@ export const listBranches = (levels: readonly number[]): Branch[] =>
 /** Numbers of experts, and the levels of a tree; none for a flat mixture. */
 export type Experts = { experts: number; levels?: readonly number[] };
 
-/** Gives the widths of the levels: a flat mixture has one. */
+/** Returns the widths of the levels. A flat mixture has one level. */
 const listLevels = ({ experts, levels = [] }: Experts): readonly number[] =>
   levels.length > 0 ? levels : [experts];
 
-/** Gives the numbers of routers that learn together: those of each branch. */
-export const listWidths = (of: Experts): number[] =>
-  listBranches(listLevels(of)).map(({ length }) => listLevels(of)[length]);
+/** Lists the number of routers of each branch. The routers of a branch learn together. */
+export const listWidths = (experts: Experts): number[] =>
+  listBranches(listLevels(experts)).map(({ length }) => listLevels(experts)[length]);
 
 /** Counts the prefix passes that routing a sequence takes. */
-export const countPasses = (of: Experts): number =>
-  listLevels(of).reduce((sum, wide) => sum + wide, 0);
+export const countPasses = (experts: Experts): number =>
+  listLevels(experts).reduce((sum, wide) => sum + wide, 0);
 
 /** How many partitioners of a tree keep their models on the device: those used last. */
 export const MOST_ON_DEVICE = 8;
 
 /** Counts the routers that may be on a device together. */
-export const countOnDevice = (of: Experts): number =>
-  listWidths(of).sort((a, b) => b - a).slice(0, MOST_ON_DEVICE).reduce(
+export const countOnDevice = (experts: Experts): number =>
+  listWidths(experts).sort((a, b) => b - a).slice(0, MOST_ON_DEVICE).reduce(
     (sum, wide) => sum + wide,
     0,
   );
 
-/** Gives the path of an expert, for instance `2.5`; undefined in a flat mixture. */
+/** Returns the path of an expert, such as `2.5`, or undefined in a flat mixture. */
 export const expertPath = (expert: number, levels: readonly number[]): string | undefined =>
   findPath(expert, levels).join(".") || undefined;
 

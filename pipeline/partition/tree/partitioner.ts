@@ -25,13 +25,16 @@ import { branchName, listBranches, MOST_ON_DEVICE } from "./branches.ts";
 export const tree: PartitionerWork = {
   async open(folder, device, options) {
     const { levels, folders } = await branchesIn(folder);
-    const opened = await Array.fromAsync(folders, (one) => openPartitioner(one, device, options));
+    const opened = await Array.fromAsync(
+      folders,
+      (branch) => openPartitioner(branch, device, options),
+    );
     return openTree(levels, opened, options?.beam);
   },
   async identify(folder) {
     const { levels, folders } = await branchesIn(folder);
-    const found = await Array.fromAsync(folders, identifyPartitioner);
-    return { sha256: treeHash(levels, found), experts: countExperts(levels) };
+    const identities = await Array.fromAsync(folders, identifyPartitioner);
+    return { sha256: treeHash(levels, identities), experts: countExperts(levels) };
   },
 };
 
@@ -84,11 +87,11 @@ export function openTree(
           const chosen = [...Array(rows).keys()].filter(isFollowed);
           if (chosen.length === 0) continue;
           const some = { ...columns, ...takeColumns(columns, chosen) } as TokenRows;
-          const found = await onDevice.of(partitioner).costs(some, prefixes, signal);
+          const branchCosts = await onDevice.of(partitioner).costs(some, prefixes, signal);
           const places = prefixes.flatMap((_, i) => chosen.map((row) => at(i, row)));
           for (const [i, place] of places.entries()) {
             for (let e = 0; e < wide; e++) {
-              below[place * wide + e] = costs[place] + found[i * wide + e];
+              below[place * wide + e] = costs[place] + branchCosts[i * wide + e];
             }
           }
         }
@@ -107,9 +110,11 @@ export function openTree(
  */
 function keepCheapest(costs: Float64Array, width: number, beam: number): void {
   for (let begin = 0; begin < costs.length; begin += width) {
-    const own = costs.subarray(begin, begin + width);
-    const least = Math.min(...own);
-    const order = [...own.keys()].sort((a, b) => own[a] - own[b]);
-    order.forEach((i, rank) => own[i] = rank < beam ? own[i] - least : NOT_FOLLOWED);
+    const branchCosts = costs.subarray(begin, begin + width);
+    const least = Math.min(...branchCosts);
+    const order = [...branchCosts.keys()].sort((a, b) => branchCosts[a] - branchCosts[b]);
+    order.forEach((i, rank) =>
+      branchCosts[i] = rank < beam ? branchCosts[i] - least : NOT_FOLLOWED
+    );
   }
 }

@@ -8,7 +8,7 @@ import type { Evaluation, Lower } from "../../evaluation/evaluation.ts";
 import { computeFigures, type DocumentScores } from "../../evaluation/tables.ts";
 import { valueText } from "../html.ts";
 import type { PageOptions } from "../page.ts";
-import { heldOutTokens, readDocuments, readRun, type RunRecord } from "../read.ts";
+import { heldOutTokens, loadDocumentScores, readRun, type RunRecord } from "../read.ts";
 import { shortHash } from "../../graph/files.ts";
 import { printable } from "../../graph/printable.ts";
 import { FIELD_NAMES, listNames } from "../../settings/configuration.ts";
@@ -62,7 +62,7 @@ export async function compare({ runs: paths, signal }: CompareOptions) {
   const evaluations = evaluated.map((evaluation) => evaluation?.trained ? null : evaluation);
   const { sources, sourcesApart } = compareSources(evaluations);
   const documents = await Promise.all(
-    records.map((record, i) => evaluations[i] && readDocuments(record)),
+    records.map((record, i) => evaluations[i] && loadDocumentScores(record)),
   );
   const paired = await compareWithFirst(documents, { resamples: RESAMPLES, signal });
   const labelled = evaluations.map((evaluation) =>

@@ -7,7 +7,7 @@ import type { CommonRequest } from "./requests.ts";
 import { type Exchange, logged } from "./service.ts";
 import { describeRouting, findTargets, isElsewhere, isMixed, routingHeaders } from "./targets.ts";
 import { forwardText } from "./upstream.ts";
-import { type Piece, type PlacedToken, type Wanted, writeText } from "./write.ts";
+import { type PlacedToken, type ReplyPiece, type Wanted, writeText } from "./write.ts";
 
 /** How an answer looks. */
 export interface Shape {
@@ -75,7 +75,7 @@ export async function respond(
   notes.promptTokens = read;
   let written = 0;
   exchange.held.defer(() => notes.completionTokens = written);
-  const texts = wanted.map(async function* (text): AsyncGenerator<Piece> {
+  const texts = wanted.map(async function* (text): AsyncGenerator<ReplyPiece> {
     if (text.head) yield { ...text.head, finish: null, count: 0 };
     const write = isElsewhere(service, text.target.model) ? forwardText : writeText;
     for await (
@@ -138,7 +138,7 @@ export async function respond(
 
 /** Waits for a text to its end; `changes` say where others took over. */
 async function wholeChoice(
-  pieces: AsyncIterable<Piece>,
+  pieces: AsyncIterable<ReplyPiece>,
   { target, likeliest }: Wanted,
   shape: Shape,
   experts: number,
@@ -146,7 +146,7 @@ async function wholeChoice(
   const joinExperts = (answering: readonly Answering[]) =>
     answering.map(({ expert }) => expert).join();
   let text = "";
-  let finish_reason: Piece["finish"] = null;
+  let finish_reason: ReplyPiece["finish"] = null;
   const tokens: PlacedToken[] = [];
   const changes: { text_offset: number; answering: readonly Answering[] }[] = [];
   let writers = target.answering;

@@ -12,7 +12,7 @@ import { ApiError, unavailable } from "./errors.ts";
 import type { CommonRequest } from "./requests.ts";
 import type { Exchange } from "./service.ts";
 import { nameModel, OWNER } from "./targets.ts";
-import type { Piece, Wanted } from "./write.ts";
+import type { ReplyPiece, Wanted } from "./write.ts";
 
 /**
  * Milliseconds that a server may take to say which models it has, and for which that stays known.
@@ -88,7 +88,7 @@ export async function* forwardText(
   request: CommonRequest,
   wanted: Wanted,
   places: Places,
-): AsyncGenerator<Piece> {
+): AsyncGenerator<ReplyPiece> {
   const expert = wanted.target.model as number;
   const ending = new AbortController();
   using held = new DisposableStack();
@@ -113,14 +113,14 @@ export async function* forwardText(
     held.use(places.start());
     let count = 0;
     let pieces = 0;
-    let finish: Piece["finish"] = null;
+    let finish: ReplyPiece["finish"] = null;
     for await (const { choices: [choice], usage, error } of readChunks(body)) {
       listen();
       if (error) throw failed(expert, error.message);
       if (usage) count = usage.completion_tokens;
       if (!choice) continue;
       if (pieces++ === 0) metrics.firstToken.observe((performance.now() - began) / 1000);
-      finish = (choice.finish_reason ?? finish) as Piece["finish"];
+      finish = (choice.finish_reason ?? finish) as ReplyPiece["finish"];
       if (choice.text !== "") yield { text: choice.text, tokens: [], finish: null, count: 0 };
     }
     if (finish === null) throw failed(expert, "it ended in the middle of a text");

@@ -32,11 +32,11 @@ export interface Wanted {
   // How many tokens are given for each place; null where no log-probabilities are asked for.
   likeliest: number | null;
   head?: { text: string; tokens: PlacedToken[] }; // the text before what is written
-  decided?: Piece; // the text that follows, where nothing is to be written
+  decided?: ReplyPiece; // the text that follows, where nothing is to be written
 }
 
 /** A piece of a text. */
-export interface Piece {
+export interface ReplyPiece {
   text: string; // what it adds
   tokens: PlacedToken[]; // where their log-probabilities were asked for
   // Why the text ends with it, as OpenAI says that; null where it goes on.
@@ -45,7 +45,7 @@ export interface Piece {
   target?: Choice; // who wrote it, if that may change on the way
 }
 
-const FINISH: Record<Finish, Piece["finish"]> = {
+const FINISH: Record<Finish, ReplyPiece["finish"]> = {
   eos: "stop",
   stop: "stop",
   length: "length",
@@ -58,7 +58,7 @@ export async function* writeText(
   { temperature, top_p: topP, top_k: topK, stop }: CommonRequest,
   { target, prompt, seed, most, likeliest, head }: Wanted,
   places: Places,
-): AsyncGenerator<Piece> {
+): AsyncGenerator<ReplyPiece> {
   const tokens: PlacedToken[] = []; // that no piece has written yet
   const start = head?.text.length ?? 0;
   let end = start; // of the text that was shown
@@ -78,7 +78,7 @@ export async function* writeText(
     },
   });
   using _ = places.start();
-  const take = (text: string, finish: Finish | null): Piece => {
+  const take = (text: string, finish: Finish | null): ReplyPiece => {
     end += text.length;
     // Else those of a text that may stop it are held back.
     const isWhole = finish !== null && finish !== "stop";

@@ -51,8 +51,12 @@ interface Corpus {
 }
 
 const corpus = (
-  { version, parts }: { version: string; parts: readonly Part[] },
-  texts: (parts: readonly Part[], source: string, characters: number) => AsyncGenerator<string>,
+  { version, parts }: { version: string; parts: readonly CorpusPart[] },
+  texts: (
+    parts: readonly CorpusPart[],
+    source: string,
+    characters: number,
+  ) => AsyncGenerator<string>,
 ): Corpus => ({
   version,
   sources: [...new Set(parts.map(({ source }) => source))],
@@ -87,19 +91,21 @@ async function* takeTurns(corpus: Corpus, characters: number): AsyncGenerator<Do
     texts: corpus.texts(source, characters),
   }));
   while (sources.length > 0) {
-    const next = sources.reduce((least, other) => other.given < least.given ? other : least);
+    const next = sources.reduce((least, candidate) =>
+      candidate.given < least.given ? candidate : least
+    );
     const { done, value } = await next.texts.next();
     const text = done ? "" : head(value, characters - next.given);
     next.given += text.length;
     if (text !== "") yield { text, source: next.source };
     if (done || next.given >= characters || text === "") {
-      sources = sources.filter((other) => other !== next);
+      sources = sources.filter((candidate) => candidate !== next);
     }
   }
 }
 
 /** Yields the documents of one file after another. */
-async function* byFiles(parts: readonly Part[], source: string): AsyncGenerator<string> {
+async function* byFiles(parts: readonly CorpusPart[], source: string): AsyncGenerator<string> {
   const files = await listFiles(parts);
   for (const at of permutation(files.length, 0, `corpus ${source}`)) {
     const { part, url } = files[at];
@@ -111,7 +117,7 @@ const SHORTEST = 500; // characters of a document
 
 /** Yields the documents of all files, about as many as have `characters` characters. */
 async function* byDocuments(
-  parts: readonly Part[],
+  parts: readonly CorpusPart[],
   source: string,
   characters: number,
 ): AsyncGenerator<string> {
@@ -120,10 +126,10 @@ async function* byDocuments(
     all.push(...FORMS[part.form](await readText(url)));
   }
   const documents = withoutRepeats(all.filter((text) => text.length >= SHORTEST));
-  let given = 0;
+  let yielded = 0;
   for (const at of permutation(documents.length, 0, `wide corpus ${source}`)) {
-    if (given >= characters) return;
-    given += documents[at].length;
+    if (yielded >= characters) return;
+    yielded += documents[at].length;
     yield documents[at];
   }
 }
@@ -143,7 +149,7 @@ function withoutRepeats(documents: readonly string[]): string[] {
 }
 
 /** Files of one package that belong to a source of a corpus. */
-export interface Part {
+export interface CorpusPart {
   source: string; // the source
   module: string; // a module of the package, by which it is found
   folder: string; // folder of the files, from that module
@@ -155,22 +161,24 @@ export interface Part {
  * Lists the files of parts, in byte order of their names. Throws a RunError where a package is not
  * installed.
  */
-export async function listFiles(parts: readonly Part[]): Promise<{ part: Part; url: URL }[]> {
-  const found: { part: Part; url: URL }[] = [];
+export async function listFiles(
+  parts: readonly CorpusPart[],
+): Promise<{ part: CorpusPart; url: URL }[]> {
+  const files: { part: CorpusPart; url: URL }[] = [];
   for (const part of parts) {
-    for (const url of await listPackageFiles(part)) found.push({ part, url });
+    for (const url of await listPackageFiles(part)) files.push({ part, url });
   }
-  return found;
+  return files;
 }
 
-async function listPackageFiles({ module, folder, names }: Part): Promise<URL[]> {
+async function listPackageFiles({ module, folder, names }: CorpusPart): Promise<URL[]> {
   const wanted = new RegExp(names);
   try {
     const root = new URL(folder, await locateModule(module));
     const all = await Array.fromAsync(filesUnder(fileURLToPath(root), ""));
-    const found = all.filter((name) => wanted.test(name)).sort(compareBytes);
-    if (found.length === 0) throw new Deno.errors.NotFound();
-    return found.map((name) => new URL(name, root));
+    const matching = all.filter((name) => wanted.test(name)).sort(compareBytes);
+    if (matching.length === 0) throw new Deno.errors.NotFound();
+    return matching.map((name) => new URL(name, root));
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound) && !(error instanceof TypeError)) throw error;
     throw new RunError(
@@ -194,18 +202,18 @@ async function locateModule(module: string): Promise<string> {
   const pinned = version === undefined ? name : `npm:${name}@${version}`;
   const wanted = module.replace(name, pinned);
   // Throws a TypeError in a bundle, which holds no corpora.
-  const known = import.meta.resolve(wanted);
-  if (await isFile(known)) return known;
+  const installed = import.meta.resolve(wanted);
+  if (await isFile(installed)) return installed;
   // Some packages do not export the file: they are fetched all the same.
   await import(`${pinned}/package.json`, { with: { type: "json" } }).catch(() => {});
-  const found = import.meta.resolve(wanted);
-  if (!await isFile(found)) throw new Deno.errors.NotFound();
-  return found;
+  const fetched = import.meta.resolve(wanted);
+  if (!await isFile(fetched)) throw new Deno.errors.NotFound();
+  return fetched;
 }
 
 async function isFile(url: string): Promise<boolean> {
   return url.startsWith("file:") &&
-    await Deno.stat(new URL(url)).then((found) => found.isFile, () => false);
+    await Deno.stat(new URL(url)).then((stat) => stat.isFile, () => false);
 }
 
 /** Reads a text file with lines that end in \n. */

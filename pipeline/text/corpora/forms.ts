@@ -30,10 +30,10 @@ const PYTHON: Cuts = [
  * Cuts a text at the best places. Pieces that are still too long are cut at the second best, and so
  * on.
  */
-function cut(text: string, [best, ...others]: Cuts): string[] {
+function cut(text: string, [best, ...furtherCuts]: Cuts): string[] {
   const pieces = text.split(best);
-  if (others.length === 0) return pieces;
-  return pieces.flatMap((piece) => piece.length > LONGEST ? cut(piece, others) : [piece]);
+  if (furtherCuts.length === 0) return pieces;
+  return pieces.flatMap((piece) => piece.length > LONGEST ? cut(piece, furtherCuts) : [piece]);
 }
 
 /** Joins neighbouring pieces to documents of at most `LONGEST` characters; no piece is longer. */
@@ -50,7 +50,7 @@ function join(pieces: readonly string[]): string[] {
   return [...documents, open].map((text) => text.replace(/^\n+/, "").trimEnd());
 }
 
-/** Gives a program without the comments at its head, without licences and pieces that are data. */
+/** Removes the comments at a program's head, licences, and pieces that are data. */
 function program(text: string): string[] {
   const body = text.replace(HEAD, "")
     .replace(/\/\*[^]*?\*\//g, (comment) => LICENCE.test(comment) ? "" : comment)
@@ -65,7 +65,7 @@ function isTable(piece: string): boolean {
   return numbers > 50 && numbers * 12 > piece.length;
 }
 
-/** Gives a contract without the frames around the headings of solady. */
+/** Removes the frames that solady draws around headings. */
 function contracts(text: string): string[] {
   const lines = text.split("\n").filter((line) => !/^\s*\/\*.*[˚•´°].*\*\/\s*$/.test(line));
   return program(lines.join("\n"));
@@ -75,14 +75,14 @@ function contracts(text: string): string[] {
  * Gives the chapters of a Bible whose verses are keyed by "Book chapter:verse", one verse per line.
  */
 function chapters(text: string): string[] {
-  const found = new Map<string, string[]>();
+  const versesByChapter = new Map<string, string[]>();
   for (const [place, verse] of Object.entries<string>(JSON.parse(text))) {
     const chapter = place.slice(0, place.lastIndexOf(":"));
     // A new paragraph; words that the translators added.
     const words = verse.replace(/^# /, "").replace(/[[\]]/g, "");
-    found.set(chapter, [...found.get(chapter) ?? [], words]);
+    versesByChapter.set(chapter, [...versesByChapter.get(chapter) ?? [], words]);
   }
-  return [...found.values()].map((verses) => verses.join("\n"));
+  return [...versesByChapter.values()].map((verses) => verses.join("\n"));
 }
 
 /**

@@ -161,10 +161,10 @@ async function checkOn(
         assertClose(actual, expected, relative, `${list} of segment ${i}, model ${model}, ${what}`);
         if (list !== "weights") return;
         const before = part(segments[i].weights, models, model);
-        const pickChange = (after: ArrayLike<number>) =>
+        const changeFromBefore = (after: ArrayLike<number>) =>
           Float64Array.from(before, (w, j) => after[j] - w);
         const place = `change of weights of segment ${i}, model ${model}, ${what}`;
-        assertClose(pickChange(actual), pickChange(expected), changes(rate), place);
+        assertClose(changeFromBefore(actual), changeFromBefore(expected), changes(rate), place);
       });
       assertClose(
         part(results[3 * sizes.length + i], models, model),

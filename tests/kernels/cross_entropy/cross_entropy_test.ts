@@ -115,7 +115,7 @@ function place(shape: Shape, { logits, targets, weights }: Inputs, padding: numb
 }
 
 /** Leaves out the rows of `[models, rows]` that do not belong to the chunk. */
-function chooseChunk({ models, first, chunk }: Shape, values: Float32Array): number[] {
+function takeChunk({ models, first, chunk }: Shape, values: Float32Array): number[] {
   return Array.from(
     { length: models },
     (_, model) => [...part(values, models, model).subarray(first, first + chunk)],
@@ -136,7 +136,7 @@ async function checkBackward(on: Gpu, shape: Shape, inputs: Inputs, tolerance: T
   });
   const [dLogits] = await run([dispatch], [zeroed], { scratch: [nll] });
   const expected = reference(shape, inputs);
-  assertClose(chooseChunk(shape, actualNll), expected.nll, tolerance, `nll of ${what}`);
+  assertClose(takeChunk(shape, actualNll), expected.nll, tolerance, `nll of ${what}`);
   assertClose(dLogits, expected.dLogits, tolerance, `dLogits of ${what}`);
 }
 

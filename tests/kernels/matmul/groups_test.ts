@@ -57,7 +57,7 @@ const RANDOM_CASES = randomShapes("groups", ({ upTo, among }) => ({
 }));
 
 /** Lays groups out one after another, with an entry before them that must not be read. */
-function groupBlocks(counts: number[]) {
+function layOutGroups(counts: number[]) {
   let start = 0;
   const entries = counts.map((count) => [start, (start += count, count)]);
   const buffer = integers("groups", Uint32Array.from([[1 << 20, 1 << 20], ...entries].flat()));
@@ -65,7 +65,7 @@ function groupBlocks(counts: number[]) {
 }
 
 async function checkProduct(on: Gpu, { counts, n, k }: Case, tail: Tail, dtype: Dtype) {
-  const { starts, groups, total } = groupBlocks(counts);
+  const { starts, groups, total } = layOutGroups(counts);
   const [models, rows, most] = [counts.length, total + 3, Math.max(...counts) + 2]; // rows that are no group's
   const what = `${JSON.stringify(counts)} ${n} ${k} ${tail}`;
   const draw = (count: number, name: string) => inStorage(dtype, random(count, `${name} ${what}`));
@@ -124,7 +124,7 @@ async function checkGradient(
   accumulate: boolean,
   dtype: Dtype,
 ) {
-  const { starts, groups, total } = groupBlocks(counts);
+  const { starts, groups, total } = layOutGroups(counts);
   const [models, rows] = [counts.length, total + 2];
   const what = `${JSON.stringify(counts)} ${accumulate}`;
   const dY = random(rows * outputs, `dY ${what}`);

@@ -84,7 +84,7 @@ function anyCase(
 }
 
 /** Makes the buffers of a routing as banks of words, which no kernel would write. */
-function sizeBanks(shape: SwitchShape) {
+function makeBanks(shape: SwitchShape) {
   const sizes = Object.entries(switchSizes(shape));
   return Object.fromEntries(
     sizes.map((
@@ -93,7 +93,7 @@ function sizeBanks(shape: SwitchShape) {
   ) as unknown as Record<keyof SwitchBuffers, ReturnType<typeof bank>>;
 }
 
-const buffersOf = (banks: ReturnType<typeof sizeBanks>) =>
+const buffersOf = (banks: ReturnType<typeof makeBanks>) =>
   Object.fromEntries(
     Object.entries(banks).map(([name, { buffer }]) => [name, buffer]),
   ) as unknown as SwitchBuffers;
@@ -120,7 +120,7 @@ async function route(
 ): Promise<void> {
   const { shape, logits, lengths } = own;
   const { models, rows, experts } = shape;
-  const banks = sizeBanks(shape);
+  const banks = makeBanks(shape);
   const goes = all ? own.goes.map(() => true) : own.goes;
   const weights = random(models * rows, "weights").map((value, i) => goes[i] ? Math.abs(value) : 0);
   const capacities = factor === undefined ? undefined : switchCapacities(rows, experts, factor);

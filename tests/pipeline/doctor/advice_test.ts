@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import {
-  type Findings,
   listAdvice,
+  type MachineFindings,
   processorWarning,
   saturationWarning,
 } from "../../../pipeline/doctor/advice.ts";
@@ -10,7 +10,7 @@ import { wordText } from "../../../kernels/errors.ts";
 import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 import { PRESETS } from "../../../pipeline/settings/resolution.ts";
 
-type Adapter = NonNullable<Findings["adapter"]> & { name: string };
+type Adapter = NonNullable<MachineFindings["adapter"]> & { name: string };
 const LAVAPIPE: Adapter = {
   name: "llvmpipe (LLVM 19.1.7, 256 bits)",
   kind: "software",
@@ -44,13 +44,13 @@ const HEALTHY: System = {
 const CARD: System = { ...HEALTHY, cards: ["/dev/nvidia0"], nvidia: "570.1" };
 const missing = { path: NVIDIA_FILE, problem: "there is no such file" };
 const byLavapipe = { by: LVP_FILE, adapter: LAVAPIPE.name };
-const IGNORED: Findings = { system: CARD, adapter: LAVAPIPE, others: [byLavapipe] };
+const IGNORED: MachineFindings = { system: CARD, adapter: LAVAPIPE, others: [byLavapipe] };
 
 /**
  * What is found, the texts that the problems must hold, in their order, and how many forbid
  * training.
  */
-const CASES: [what: string, findings: Findings, texts: string[][], errors: number][] = [
+const CASES: [what: string, findings: MachineFindings, texts: string[][], errors: number][] = [
   ["lavapipe alone", { system: HEALTHY, adapter: LAVAPIPE }, [], 0],
   ["an H100", { system: CARD, adapter: H100 }, [], 0],
   [

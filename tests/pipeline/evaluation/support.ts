@@ -21,7 +21,7 @@ import { Mixture } from "../../../pipeline/serving/mixture.ts";
 import { assertClose, gpu as ownGpu, randomIntegers } from "../../kernels/support.ts";
 import { sequenceNll } from "../model/reference.ts";
 import { anyWeights } from "../model/support.ts";
-import { makeBatches } from "../partition/support.ts";
+import { cutBatches } from "../partition/support.ts";
 
 export const S = 12;
 export const ROUTER: ModelConfig = { vocabulary: 13, hidden: 8, layers: 1, heads: 2, context: S };
@@ -109,7 +109,7 @@ export const streamRows = (
   columns: Columns,
   size = 5,
   lineage: Lineage = LINEAGE,
-): ReadableStream<RecordBatch> => makeBatches(columns, size, lineage);
+): ReadableStream<RecordBatch> => cutBatches(columns, size, lineage);
 
 /** Routers with random weights. */
 export function anyRouters(count: number, notes: CheckpointNotes = { tokenizer: "ab12" }): Routers {

@@ -175,7 +175,7 @@ const ARCHITECTURES = {
 };
 
 /** Takes one of several equal parts of a tensor. */
-function partNode(values: ArrayLike<number>, parts: number, index: number): number[] {
+function takePart(values: ArrayLike<number>, parts: number, index: number): number[] {
   const size = values.length / parts;
   return Array.from(values).slice(index * size, (index + 1) * size);
 }
@@ -187,7 +187,7 @@ BRANCHES.switch = (stream, { config, tensor, norm }) =>
     const input = norm("post_attention_layernorm", x);
     const gates = softmax(apply(tensor("mlp.router.weight"), null, input));
     const expert = gates.indexOf(Math.max(...gates));
-    const own = (name: string) => partNode(tensor(`mlp.experts.${name}`), experts, expert);
+    const own = (name: string) => takePart(tensor(`mlp.experts.${name}`), experts, expert);
     const inner = apply(own("dense_h_to_4h.weight"), own("dense_h_to_4h.bias"), input).map(gelu);
     return apply(own("dense_4h_to_h.weight"), own("dense_4h_to_h.bias"), inner).map((value) =>
       gates[expert] * value

@@ -231,7 +231,7 @@ async function scoreTokens(
 }
 
 /** Takes one row, or one model of it, out of scores of many. */
-function scoresNode({ nll, starts, logProbability }: TokenScores, row: number, models: number) {
+function rowScores({ nll, starts, logProbability }: TokenScores, row: number, models: number) {
   const [from, to] = [starts[row] * models, starts[row + 1] * models];
   return [nll.slice(row * models, (row + 1) * models), logProbability.slice(from, to)];
 }
@@ -316,7 +316,7 @@ Deno.test("Scorer.scoreTokens() gives a row the same bits alone, in any company,
   for (const options of companies) {
     const together = await scoreTokens(tokens, spans, options);
     spans.forEach((_, row) => {
-      assertEquals(scoresNode(together, row, 3), scoresNode(alone[row], 0, 3), `row ${row}`);
+      assertEquals(rowScores(together, row, 3), rowScores(alone[row], 0, 3), `row ${row}`);
     });
   }
   for (const [model, weights] of MODELS.entries()) {
@@ -337,7 +337,7 @@ Deno.test("Scorer.score() and scoreTokens() score any number of rows, more than 
   const all = await scoreTokens(tokens, spans, options);
   const few = await scoreTokens(tokens.slice(4090 * STRIDE), spans.slice(4090), options);
   for (let row = 0; row < few.nll.length; row++) {
-    assertEquals(scoresNode(all, 4090 + row, 1), scoresNode(few, row, 1), `row ${row}`);
+    assertEquals(rowScores(all, 4090 + row, 1), rowScores(few, row, 1), `row ${row}`);
   }
   const scorer = scorerOf(options);
   assertSameBits(await scorer.score(tokens, STRIDE, spans), all.nll);
@@ -363,7 +363,7 @@ Deno.test("Scorer.scoreTokens() takes its memory at its first call, once, and le
   assertSameBits(again, nll);
   scorer.load([...MODELS].reverse());
   const reversed = await scorer.scoreTokens(tokens, STRIDE, lengths);
-  assertEquals(scoresNode(reversed, 4, 3)[0], scoresNode(first, 4, 3)[0].reverse());
+  assertEquals(rowScores(reversed, 4, 3)[0], rowScores(first, 4, 3)[0].reverse());
   scorer.close();
   assertEquals(scorer.bytes, 0);
 });

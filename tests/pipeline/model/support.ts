@@ -48,7 +48,7 @@ export function sequencesOf({ tokens, lengths }: HostBatch): number[][] {
 }
 
 /** Takes the part of one model out of a batch for `models`. */
-export function buildBatch(
+export function takeModelBatch(
   { tokens, lengths }: HostBatch,
   models: number,
   index: number,

@@ -25,8 +25,8 @@ import {
   assertSameTensors,
   assertSlopes,
   assertTensors,
-  buildBatch,
   sequencesOf,
+  takeModelBatch,
 } from "./support.ts";
 
 const CONFIG: ModelConfig = { vocabulary: 13, hidden: 12, layers: 2, heads: 2, context: 16 };
@@ -103,7 +103,7 @@ function answerNll(
   { begins, ...batch }: HostBatch,
   model: number,
 ): number {
-  const sequences = sequencesOf(buildBatch(batch, 3, model));
+  const sequences = sequencesOf(takeModelBatch(batch, 3, model));
   const prompts = sequences.map(({ length }, row) =>
     Math.min(begins![model * SHAPE.batch + row], length)
   );
@@ -204,7 +204,7 @@ for (
     const of = <Values>(values: { [model: number]: Values }, model: number) => [values[model]];
     for (let model = 0; model < 3; model++) {
       const alone = await train(
-        BATCHES.map((batch) => buildBatch(batch, 3, model)),
+        BATCHES.map((batch) => takeModelBatch(batch, 3, model)),
         { start: [START[model]] },
         device,
       );
@@ -291,7 +291,7 @@ Deno.test("Trainer.step() refuses wrong batches and token ids, and leaves everyt
     [outside, InputError, "sequence 4, position 4 holds 13, the vocabulary is 13"],
     [{ ...good, tokens: good.tokens.slice(1) }, RangeError, "must hold 12 sequences of 9 tokens"],
     [{ ...good, lengths: good.lengths.slice(1) }, RangeError, "must hold 12 sequences of 9 tokens"],
-    [buildBatch(good, 3, 0), RangeError, "must hold 12 sequences of 9 tokens"],
+    [takeModelBatch(good, 3, 0), RangeError, "must hold 12 sequences of 9 tokens"],
   ];
   for (const [wrong, kind, message] of refused) {
     assertThrows(() => trainer.step(wrong, RATE), kind, message);

@@ -6,7 +6,7 @@ import { inFolder } from "../../tasks/support.ts";
 import { learningOf, noDevice } from "./support.ts";
 
 const S = 6;
-const listBranchRows = (count: number, first = 0) => ({
+const makeTokenRows = (count: number, first = 0) => ({
   tokens: Uint16Array.from({ length: count * S }, (_, i) => (i + first * S) * 7919 % 251),
   sequenceLength: S,
   length: Uint32Array.from({ length: count }, (_, i) => 2 + (i + first) % (S - 1)),
@@ -24,7 +24,7 @@ Deno.test("random parts are about equal, by the hash of the tokens that are aske
     const { learned, partitioner } = await learn(folder);
     assertEquals(partitioner.sha256, learned.sha256);
     assertEquals([partitioner.experts, partitioner.prefix], [3, S]);
-    const costs = await partitioner.costs(listBranchRows(6000), [S]);
+    const costs = await partitioner.costs(makeTokenRows(6000), [S]);
     assertEquals(costs.length, 18_000);
     assertEquals(costs.filter((cost) => cost === 0).length, 6000);
     assertEquals(costs.filter((cost) => cost === 1).length, 12_000);
@@ -36,7 +36,7 @@ Deno.test("random parts are about equal, by the hash of the tokens that are aske
 Deno.test("random costs depend on the seed and the row's own prefix alone", () =>
   inFolder(async (folder) => {
     const { partitioner } = await learn(folder);
-    const rows = listBranchRows(50);
+    const rows = makeTokenRows(50);
     const together = await partitioner.costs(rows, [1, 3, S]);
     for (const [k, prefix] of [1, 3, S].entries()) {
       assertEquals(
@@ -44,7 +44,7 @@ Deno.test("random costs depend on the seed and the row's own prefix alone", () =
         await partitioner.costs(rows, [prefix]),
       );
     }
-    const alone = await partitioner.costs(listBranchRows(1, 31), [S]);
+    const alone = await partitioner.costs(makeTokenRows(1, 31), [S]);
     assertEquals(alone, together.slice(300 + 3 * 31, 300 + 3 * 32));
     const cut = { ...rows, length: rows.length.map((length) => Math.min(3, length)) };
     assertEquals(await partitioner.costs(cut, [S]), together.subarray(150, 300));
@@ -52,5 +52,5 @@ Deno.test("random costs depend on the seed and the row's own prefix alone", () =
     const other = await learn(folder, 2);
     assertNotEquals(other.learned.sha256, partitioner.sha256);
     assertNotEquals(await other.partitioner.costs(rows, [S]), together.subarray(300));
-    assertEquals(await partitioner.costs(listBranchRows(0), [S]), new Float32Array());
+    assertEquals(await partitioner.costs(makeTokenRows(0), [S]), new Float32Array());
   }));

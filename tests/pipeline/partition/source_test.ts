@@ -14,7 +14,7 @@ async function learn(folder: string, experts: number, sources: Record<string, nu
 }
 
 /** The expert of each label, for any prefix. */
-async function readExpertCount(
+async function chooseExperts(
   partitioner: Awaited<ReturnType<typeof learn>>["partitioner"],
   labels: string[],
 ) {
@@ -42,7 +42,7 @@ Deno.test("source puts the largest label first into the lightest group", () =>
     assertEquals([partitioner.sha256, result], [sha256, { sources: 4 }]);
     // law 10 | sea 6 | code 4 with sea | news 3: both have 10, the lower expert takes it
     const labels = ["law", "sea", "code", "news", "new"];
-    assertEquals(await readExpertCount(partitioner, labels), [0, 1, 1, 0, -1]);
+    assertEquals(await chooseExperts(partitioner, labels), [0, 1, 1, 0, -1]);
     const rows = {
       tokens: new Uint16Array(20),
       sequenceLength: 4,
@@ -56,7 +56,7 @@ Deno.test("source knows labels that every object has as keys", () =>
   inFolder(async (folder) => {
     const rows = JSON.parse('{"news": 9, "prototype": 8, "constructor": 5, "__proto__": 3}');
     const { partitioner } = await learn(folder, 3, rows);
-    assertEquals(await readExpertCount(partitioner, Object.keys(rows)), [0, 1, 2, 2]);
+    assertEquals(await chooseExperts(partitioner, Object.keys(rows)), [0, 1, 2, 2]);
   }));
 
 Deno.test("source refuses fewer labels than experts, and rows without labels", () =>

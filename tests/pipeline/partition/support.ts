@@ -31,7 +31,7 @@ export const LINEAGE: Lineage = {
 };
 
 /** Assigned rows with every column; ids start at `first`. */
-export function listBranchRows(rows: number, first = 100): Columns {
+export function makeAssignedColumns(rows: number, first = 100): Columns {
   const of = (perRow: number) =>
     Array.from({ length: rows * perRow }, (_, i) => i + first * perRow);
   return {
@@ -47,7 +47,7 @@ export function listBranchRows(rows: number, first = 100): Columns {
 }
 
 /** The rows in batches of `rows`, the last one shorter. */
-export function makeBatches(
+export function cutBatches(
   columns: Columns,
   rows: number,
   lineage = LINEAGE,

@@ -3,7 +3,7 @@ import { makeData, RecordBatch, Schema, Struct } from "apache-arrow";
 import { InputError } from "../../../kernels/errors.ts";
 import { toBatch } from "../../../pipeline/rows/arrow.ts";
 import { checkLineage, readLineage } from "../../../pipeline/rows/lineage.ts";
-import { LINEAGE, listLearnedColumns } from "./support.ts";
+import { LINEAGE, makeColumns } from "./support.ts";
 
 Deno.test("readLineage() refuses damaged numbers and newer formats", () => {
   const schema = (metadata: [string, string][]) => {
@@ -19,7 +19,7 @@ Deno.test("readLineage() refuses damaged numbers and newer formats", () => {
 });
 
 Deno.test("checkLineage() compares what both sides know", () => {
-  const batch = toBatch(listLearnedColumns(1), LINEAGE);
+  const batch = toBatch(makeColumns(1), LINEAGE);
   checkLineage(batch, { sequenceLength: 4, method: "argmax", vocabulary: undefined }, "routers");
   const message = "Cannot use the batch with routers as both must have the same sequenceLength: " +
     "sequenceLength is 4 in the former, 8 in the latter";

@@ -9,7 +9,7 @@ import { concatColumns, takeColumns } from "../../../pipeline/rows/columns.ts";
 import { arrowBytes, writeArrowFile } from "../../../pipeline/rows/ipc/write.ts";
 import { openRows } from "../../../pipeline/rows/random_access.ts";
 import { inFolder } from "../../tasks/support.ts";
-import { bytesOf, collect, LINEAGE, listLearnedColumns, stream } from "./support.ts";
+import { bytesOf, collect, LINEAGE, makeColumns, stream } from "./support.ts";
 
 const NAMES = ["sequence", "document", "source", "tokens", "length", "nll", "expert"] as const;
 
@@ -22,10 +22,10 @@ async function writeSome(folder: string): Promise<string[]> {
   let first = 0;
   return await Promise.all(counts.map(async (rows, i) => {
     const batches = rows.map((count) =>
-      toBatch(listLearnedColumns(count, (first += count) - count), LINEAGE)
+      toBatch(makeColumns(count, (first += count) - count), LINEAGE)
     );
     const path = `${folder}/${i}.arrow`;
-    const empty = toBatch(listLearnedColumns(0), LINEAGE);
+    const empty = toBatch(makeColumns(0), LINEAGE);
     if (i === 3) {
       await Deno.writeFile(
         path,
@@ -191,7 +191,7 @@ Deno.test("openRows() refuses what has no fixed places, and reports how to write
       children: [arrow.makeData({ type: int, data: Int32Array.of(1, 2) })],
     }));
     await refused(write({ union, tokens: vector(pairs, fixed) }), "must come before any union");
-    const empty = await bytesOf(arrowBytes(stream(), toBatch(listLearnedColumns(0), LINEAGE)));
+    const empty = await bytesOf(arrowBytes(stream(), toBatch(makeColumns(0), LINEAGE)));
     await refused(empty.subarray(0, 90), "it is cut short");
     const whole = arrow.tableToIPC(new arrow.Table({ tokens: vector(pairs, fixed) }), "stream");
     await refused(new Uint8Array([...whole.subarray(0, -8), ...whole]), "must have one schema"); // without the first's end marker
@@ -215,9 +215,9 @@ Deno.test("openRows() refuses files of two tokenizers, and of two types of token
   inFolder(async (folder) => {
     const { vocabulary: _, ...open } = LINEAGE;
     const files: [Columns, typeof open][] = [
-      [listLearnedColumns(2), open],
-      [{ ...listLearnedColumns(2), tokens: new Uint32Array(8) }, open],
-      [listLearnedColumns(2), { ...open, tokenizer: "ff" }],
+      [makeColumns(2), open],
+      [{ ...makeColumns(2), tokens: new Uint32Array(8) }, open],
+      [makeColumns(2), { ...open, tokenizer: "ff" }],
     ];
     for (const [i, [columns, lineage]] of files.entries()) {
       await writeArrowFile(`${folder}/${i}`, stream(toBatch(columns, lineage)));
@@ -237,12 +237,12 @@ Deno.test("openRows() refuses files of two tokenizers, and of two types of token
 
 Deno.test("Rows.read() names file, batch and row of an id that the vocabulary lacks, and of a length beyond S", () =>
   inFolder(async (folder) => {
-    const tokens = listLearnedColumns(4).tokens!.with(13, 500);
+    const tokens = makeColumns(4).tokens!.with(13, 500);
     const path = `${folder}/a.arrow`;
-    const wrong = { ...listLearnedColumns(4), tokens, length: Uint32Array.of(2, 5, 2, 1) };
+    const wrong = { ...makeColumns(4), tokens, length: Uint32Array.of(2, 5, 2, 1) };
     await writeArrowFile(
       path,
-      stream(toBatch(listLearnedColumns(3), LINEAGE), toBatch(wrong, LINEAGE)),
+      stream(toBatch(makeColumns(3), LINEAGE), toBatch(wrong, LINEAGE)),
     );
     using rows = await openRows([path]);
     assertEquals(rows.read([2, 5], ["tokens"]).rows, 2);
@@ -268,8 +268,8 @@ Deno.test("Rows.read() names file, batch and row of an id that the vocabulary la
 Deno.test("with checksums any damaged bit is refused; without them it gives other rows or an input error, never another one", () =>
   inFolder(async (folder) => {
     const batches = [
-      toBatch(listLearnedColumns(5), LINEAGE),
-      toBatch(listLearnedColumns(3, 5), LINEAGE),
+      toBatch(makeColumns(5), LINEAGE),
+      toBatch(makeColumns(3, 5), LINEAGE),
     ];
     const path = `${folder}/a.arrow`;
     for (const closes of [true, false]) {
@@ -306,7 +306,7 @@ Deno.test("a checksum is looked at when its batch is first read, and names the f
     const path = `${folder}/a.arrow`;
     const { batches: known } = await writeArrowFile(
       path,
-      stream(toBatch(listLearnedColumns(3), LINEAGE), toBatch(listLearnedColumns(3, 3), LINEAGE)),
+      stream(toBatch(makeColumns(3), LINEAGE), toBatch(makeColumns(3, 3), LINEAGE)),
     );
     assertEquals(known.length, 3);
     const open = (values: number[]) => openRows([path], { checksums: new Map([[path, values]]) });
@@ -329,7 +329,7 @@ Deno.test("a file whose place another one takes meanwhile is checked anew, or re
   inFolder(async (folder) => {
     const paths = Array.from({ length: 70 }, (_, i) => `${folder}/${i}.arrow`);
     const write = (i: number, first: number) =>
-      writeArrowFile(paths[i], stream(toBatch(listLearnedColumns(2, first), LINEAGE)));
+      writeArrowFile(paths[i], stream(toBatch(makeColumns(2, first), LINEAGE)));
     for (const i of paths.keys()) await write(i, 2 * i);
     const known = new Map([[paths[0], (await write(0, 0)).batches]]);
     const all = Array.from({ length: 140 }, (_, i) => i);

@@ -11,7 +11,7 @@ import {
 import { concatColumns, takeColumns } from "../../../pipeline/rows/columns.ts";
 import { hashFile } from "../../../pipeline/graph/files.ts";
 import { inFolder } from "../../tasks/support.ts";
-import { LINEAGE, listBranchRows } from "../partition/support.ts";
+import { LINEAGE, makeAssignedColumns } from "../partition/support.ts";
 
 const NAMES = ["document", "source", "tokens", "nll", "expert"] as const;
 const EMPTY = fromBatch(emptyBatch([...NAMES], LINEAGE));
@@ -30,8 +30,8 @@ Deno.test("ShardWriter writes the rows that it is given, in order, in full shard
   inFolder(async (folder) => {
     const writer = open(folder);
     const [even, odd] = [0, 1].map((rest) => Array.from({ length: 10 }, (_, i) => 2 * i + rest));
-    await writer.add(listBranchRows(20), even);
-    await writer.add(listBranchRows(20, 300), odd);
+    await writer.add(makeAssignedColumns(20), even);
+    await writer.add(makeAssignedColumns(20, 300), odd);
     const shards = await writer.close();
     assertEquals(shards.map(({ name, rows }) => [name, rows]), [
       ["train-00000.arrow", 7],
@@ -39,8 +39,8 @@ Deno.test("ShardWriter writes the rows that it is given, in order, in full shard
       ["train-00002.arrow", 6],
     ]);
     const expected = concatColumns([
-      takeColumns(listBranchRows(20), even),
-      takeColumns(listBranchRows(20, 300), odd),
+      takeColumns(makeAssignedColumns(20), even),
+      takeColumns(makeAssignedColumns(20, 300), odd),
     ]);
     const parts = await readAll(folder, shards.map(({ name }) => name));
     assertEquals(parts.map(({ rows }) => rows), [3, 3, 1, 3, 3, 1, 3, 3]);
@@ -52,7 +52,7 @@ Deno.test("ShardWriter writes the rows that it is given, in order, in full shard
 
 Deno.test("ShardWriter writes the same bytes however its rows come", () =>
   inFolder(async (folder) => {
-    const all = listBranchRows(16);
+    const all = makeAssignedColumns(16);
     const write = async (name: string, cuts: number[]) => {
       await Deno.mkdir(`${folder}/${name}`);
       const writer = open(`${folder}/${name}`);
@@ -82,7 +82,7 @@ Deno.test("ShardWriter leaves the shards that were finished, and nothing of the 
   inFolder(async (folder) => {
     {
       await using writer = open(folder);
-      await writer.add(listBranchRows(12), [...Array(12).keys()]);
+      await writer.add(makeAssignedColumns(12), [...Array(12).keys()]);
     }
     assertEquals(Array.from(Deno.readDirSync(folder), ({ name }) => name), ["train-00000.arrow"]);
   }));
@@ -90,7 +90,7 @@ Deno.test("ShardWriter leaves the shards that were finished, and nothing of the 
 Deno.test("ShardWriter throws why it cannot write, and where rows have other columns", () =>
   inFolder(async (folder) => {
     await Deno.writeTextFile(`${folder}/file`, "");
-    const rows = listBranchRows(3);
+    const rows = makeAssignedColumns(3);
     for (const act of ["add", "close"] as const) {
       await using writer = open(`${folder}/file`);
       await assertRejects(() => writer[act](rows, [0, 1, 2]), Error, "Cannot write");

@@ -23,7 +23,7 @@ export const SOURCES = ["news", "", "œuvre 小", "news"];
 /**
  * Makes rows with every column, whose values tell their row; `first` is the number of the first.
  */
-export function listLearnedColumns(rows: number, first = 0): Columns {
+export function makeColumns(rows: number, first = 0): Columns {
   const of = (perRow: number) =>
     Array.from({ length: rows * perRow }, (_, i) => first * perRow + i);
   return {

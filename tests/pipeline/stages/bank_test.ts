@@ -9,7 +9,7 @@ import { Bank } from "../../../pipeline/stages/bank.ts";
 import { createTrainer } from "../../../pipeline/model/trainer.ts";
 import { openGpu } from "../../../kernels/device/gpu.ts";
 import { gpu } from "../../kernels/support.ts";
-import { anyBatch, anyWeights, assertSameTensors, buildBatch } from "../model/support.ts";
+import { anyBatch, anyWeights, assertSameTensors, takeModelBatch } from "../model/support.ts";
 import { anyRows, MODEL, readingFrom, SMALL } from "../training/support.ts";
 
 const IDS = [0, 1, 2];
@@ -231,7 +231,7 @@ Deno.test("the models of a bank take the logits of as many rows as alone, howeve
   const together = await gradients(start, all);
   const split = await gradients(start, all, bindingAtMost(6e6)); // of few models at a time
   for (const id of IDS) {
-    const own = buildBatch(all, models, id);
+    const own = takeModelBatch(all, models, id);
     const [alone] = await gradients([start[id]], own);
     assertSameTensors(together[id], alone, `gradients of model ${id} in a bank`);
     // Less is held at once, too.

@@ -4,7 +4,7 @@ import { toBatch } from "../../../pipeline/rows/arrow.ts";
 import { arrowBytes } from "../../../pipeline/rows/ipc/write.ts";
 import { showRows } from "../../../pipeline/text/show.ts";
 import type { Tokenizer } from "../../../pipeline/text/tokenizer.ts";
-import { LINEAGE, listLearnedColumns } from "../rows/support.ts";
+import { LINEAGE, makeColumns } from "../rows/support.ts";
 
 /** A tokenizer that spells ids. */
 const SPELLING: Tokenizer = {
@@ -18,15 +18,13 @@ const SPELLING: Tokenizer = {
 
 /** An Arrow stream of five rows in two batches. */
 function shard(lineage = LINEAGE): ReadableStream<Uint8Array> {
-  const batches = [listLearnedColumns(2), listLearnedColumns(3, 2)].map((columns) =>
-    toBatch(columns, lineage)
-  );
+  const batches = [makeColumns(2), makeColumns(3, 2)].map((columns) => toBatch(columns, lineage));
   return arrowBytes(ReadableStream.from(batches));
 }
 
 Deno.test("showRows() gives every row with its text, padding left out, and ids of 64 bits whole", async () => {
   const rows = await Array.fromAsync(showRows(shard(), SPELLING));
-  const columns = listLearnedColumns(5);
+  const columns = makeColumns(5);
   assertEquals(rows.length, 5);
   rows.forEach((row, i) => {
     const tokens = columns.tokens!.slice(4 * i, 4 * i + columns.length[i]);
@@ -47,7 +45,7 @@ Deno.test("showRows() leaves out what the rows lack, and text where there is no 
     (await Array.fromAsync(showRows(shard()))).map(({ text }) => text),
     new Array(5).fill(undefined),
   );
-  const { sequence, length, rows } = listLearnedColumns(1);
+  const { sequence, length, rows } = makeColumns(1);
   const bare = arrowBytes(ReadableStream.from([toBatch({ rows, sequence, length }, LINEAGE)]));
   const [row] = await Array.fromAsync(showRows(bare, SPELLING));
   assertEquals(JSON.parse(JSON.stringify(row)), { sequence: String(2n ** 60n), length: 2 });
@@ -64,7 +62,7 @@ Deno.test("showRows() decodes with no other tokenizer than the one that made the
   let reported = 0;
   const rows = await Array.fromAsync(showRows(shard(), other, () => reported++));
   assertEquals([reported, rows.map(({ text }) => text)], [1, new Array(5).fill(undefined)]);
-  const { tokens: _, ...scores } = listLearnedColumns(2);
+  const { tokens: _, ...scores } = makeColumns(2);
   const bare = () => arrowBytes(ReadableStream.from([toBatch(scores, LINEAGE)]));
   // There is nothing to decode.
   assertEquals((await Array.fromAsync(showRows(bare(), other))).length, 2);

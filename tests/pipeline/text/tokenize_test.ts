@@ -174,7 +174,7 @@ Deno.test("tokenizeDocuments() gives the same rows with any number of workers", 
   const [one, two] = [await rowsWith(1), await rowsWith(2)];
   assertEquals(one.counts.documents, texts.length);
   assert(one.counts.tokens > texts.length * 150);
-  assertEquals(JSON.stringify(two, textNode), JSON.stringify(one, textNode));
+  assertEquals(JSON.stringify(two, bigintAsText), JSON.stringify(one, bigintAsText));
 
   // A reader that leaves ends the workers as well.
   const left = tokenizeDocuments(documents(), tokenizer, {
@@ -187,4 +187,5 @@ Deno.test("tokenizeDocuments() gives the same rows with any number of workers", 
 });
 
 /** Writes numbers beyond 2^53 as text. */
-const textNode = (_: string, value: unknown) => typeof value === "bigint" ? String(value) : value;
+const bigintAsText = (_: string, value: unknown) =>
+  typeof value === "bigint" ? String(value) : value;

@@ -15,20 +15,20 @@ const known = new Map<string, number>();
  * Gives the library's own pieces of a text, numbered: two of one number are the same. Any wrong cut
  * makes other pieces.
  */
-function cutPieces(text: string): number[] {
+function numberPieces(text: string): number[] {
   return cutter.preTokenizeString(text).map(([piece]) => {
     if (!known.has(piece)) known.set(piece, known.size);
     return known.get(piece)!;
   });
 }
 
-const encodeBatch = (texts: string[]) => Promise.resolve(texts.map(cutPieces));
+const encodeBatch = (texts: string[]) => Promise.resolve(texts.map(numberPieces));
 
 async function assertSamePieces(texts: string[]): Promise<void> {
   const encoder = new WordEncoder(encodeBatch);
   const encoded = await encoder.encode(texts.map((text) => [text]));
   texts.forEach((text, i) =>
-    assertEquals(Array.from(encoded[i]), cutPieces(text), JSON.stringify(text))
+    assertEquals(Array.from(encoded[i]), numberPieces(text), JSON.stringify(text))
   );
 }
 
@@ -67,8 +67,8 @@ Deno.test("WordEncoder gives the library's pieces of any text, also of text that
       const plain = await encoder.encode(pieces);
       const nfc = await composed.encode(pieces);
       pieces.forEach(([text], i) => {
-        assertEquals(Array.from(plain[i]), cutPieces(text));
-        assertEquals(Array.from(nfc[i]), cutPieces(text.normalize("NFC")));
+        assertEquals(Array.from(plain[i]), numberPieces(text));
+        assertEquals(Array.from(nfc[i]), numberPieces(text.normalize("NFC")));
       });
     }),
     { numRuns: 300 },
@@ -79,7 +79,7 @@ Deno.test("WordEncoder keeps calls apart that run at once", async () => {
   const encoder = new WordEncoder(encodeBatch);
   const texts = ["a b c", "c b d", "a d", "b e"];
   const calls = await Promise.all(texts.map((text) => encoder.encode([[text]])));
-  assertEquals(calls.map(([ids]) => Array.from(ids)), texts.map(cutPieces));
+  assertEquals(calls.map(([ids]) => Array.from(ids)), texts.map(numberPieces));
 });
 
 Deno.test("WordEncoder gives the ids of more words than it keeps, and goes on after a failure", async () => {

@@ -38,8 +38,8 @@ export function ggufModel(
 ): Iterable<Uint8Array> & { bytes: number } {
   ensure(
     eos !== undefined,
-    `Cannot write the model for llama.cpp as its config.json must note its end-of-document token: ` +
-      "smalltalk.eos is missing",
+    "Cannot write the model for llama.cpp as its config.json must note its end-of-document " +
+      "token: smalltalk.eos is missing",
   );
   const fields = huggingFaceConfig(config, { eos, ...notes });
   const { metadata, tensors } = describeModel({ ...fields }, new Map(nameTensors(config, weights)));

@@ -8,20 +8,20 @@ import type { HostTensor } from "../safetensors.ts";
 import type { GgufTensor, GgufValue } from "./file.ts";
 
 /** The `config.json` of a model, as numbers and flags. */
-export type Fields = Readonly<Record<string, unknown>>;
+export type ConfigFields = Readonly<Record<string, unknown>>;
 
 interface Architecture {
   name: string; // as llama.cpp has it
-  metadata(fields: Fields): Record<string, GgufValue>; // its sizes, by names without `name`
+  metadata(fields: ConfigFields): Record<string, GgufValue>; // its sizes, by names without `name`
   /** Gives the row of a tensor in the checkpoint that becomes row `row`; undefined: the same. */
-  rowOrder?(tensor: string, fields: Fields): ((row: number) => number) | undefined;
+  rowOrder?(tensor: string, fields: ConfigFields): ((row: number) => number) | undefined;
   tied?: boolean; // whether a file without an output head takes the embedding
 }
 
-const size = (fields: Fields, name: string): ["u32", number] => ["u32", Number(fields[name])];
+const size = (fields: ConfigFields, name: string): ["u32", number] => ["u32", Number(fields[name])];
 
 /** Sizes that all have. */
-const commonMetadata = (fields: Fields): Record<string, GgufValue> => ({
+const commonMetadata = (fields: ConfigFields): Record<string, GgufValue> => ({
   context_length: size(fields, "max_position_embeddings"),
   embedding_length: size(fields, "hidden_size"),
   block_count: size(fields, "num_hidden_layers"),
@@ -29,7 +29,7 @@ const commonMetadata = (fields: Fields): Record<string, GgufValue> => ({
   "attention.head_count": size(fields, "num_attention_heads"),
 });
 
-const headSize = (fields: Fields): number =>
+const headSize = (fields: ConfigFields): number =>
   Number(fields.head_dim ?? Number(fields.hidden_size) / Number(fields.num_attention_heads));
 
 const ARCHITECTURES: Record<string, Architecture> = {
@@ -115,7 +115,7 @@ function nameTensor(name: string): string | undefined {
  * written, one at a time. Throws an `InputError` where llama.cpp has no such model.
  */
 export function describeModel(
-  fields: Fields,
+  fields: ConfigFields,
   weights: ReadonlyMap<string, HostTensor>,
 ): { metadata: Record<string, GgufValue>; tensors: GgufTensor[] } {
   const refuse = (must: string, fact: string) =>

@@ -20,19 +20,19 @@ import type { Proof } from "../../../../pipeline/partition/assignment/assignment
 import { assignBalanced } from "../../../../pipeline/partition/assignment/balanced.ts";
 import { uniform } from "../../../../pipeline/random.ts";
 import type { Prices } from "../../../../pipeline/partition/assignment/prices.ts";
-import { LINEAGE as ASSIGNED, listBranchRows } from "../support.ts";
+import { LINEAGE as ASSIGNED, makeAssignedColumns } from "../support.ts";
 
 const { method: _, ...assigned } = ASSIGNED;
 const LINEAGE: Lineage = { ...assigned, stage: "score" };
 
 /** Scored rows with every other column, of E = 3. */
 function scored(rows: number): Columns {
-  const { expert: _, ...columns } = listBranchRows(rows);
+  const { expert: _, ...columns } = makeAssignedColumns(rows);
   return columns;
 }
 
 /** The rows in batches that end at `cuts`. */
-function makeBatches(
+function cutBatches(
   columns: Columns,
   cuts: number[],
   lineage: Lineage = LINEAGE,
@@ -56,7 +56,7 @@ async function collect(stream: ReadableStream<RecordBatch>): Promise<Columns> {
 
 Deno.test("assign() assigns each chunk by itself and keeps every other column", async () => {
   const columns = scored(20);
-  const result = await collect(assign(makeBatches(columns, []), { chunk: 6 }));
+  const result = await collect(assign(cutBatches(columns, []), { chunk: 6 }));
   const { expert, ...others } = result;
   assertEquals(others, columns);
   const predicted = columns.length.map((tokens) => Math.min(3, tokens) - 1);
@@ -71,17 +71,17 @@ Deno.test("assign() assigns each chunk by itself and keeps every other column", 
 });
 
 Deno.test("assign() gives the same batches, of bounded size, however the input is cut", async () => {
-  const large = assign(makeBatches(scored(3000), [10, 1500]), { chunk: 3000 });
+  const large = assign(cutBatches(scored(3000), [10, 1500]), { chunk: 3000 });
   assertEquals(await Array.fromAsync(large, (batch) => batch.numRows), [1024, 1024, 952]);
   const columns = scored(40);
   const whole = await Array.fromAsync(
-    assign(makeBatches(columns, []), { chunk: 9 }),
+    assign(cutBatches(columns, []), { chunk: 9 }),
     (b) => fromBatch(b),
   );
   await fc.assert(
     fc.asyncProperty(fc.array(fc.integer({ min: 0, max: 40 }), { maxLength: 8 }), async (cuts) => {
       const parts = await Array.fromAsync(
-        assign(makeBatches(columns, cuts), { chunk: 9 }),
+        assign(cutBatches(columns, cuts), { chunk: 9 }),
         (b) => fromBatch(b),
       );
       assertEquals(parts, whole);
@@ -109,7 +109,7 @@ Deno.test("assign() holds no more than a chunk and stops its source when cancell
 
 Deno.test("assign() writes its stage, method and configuration into the lineage", async () => {
   const [batch] = await Array.fromAsync(
-    assign(makeBatches(scored(3), []), { chunk: 3, method: "argmax" }),
+    assign(cutBatches(scored(3), []), { chunk: 3, method: "argmax" }),
   );
   assertEquals(readLineage(batch), { ...LINEAGE, stage: "assign", method: "argmax" });
 });
@@ -206,20 +206,20 @@ Deno.test("assign() finds the optimal parts of files, and assigns others by thei
   const proofs: Proof[] = [];
   const options = { chunk: 7, onProof: (proof: Proof) => proofs.push(proof) };
   let opened = 0;
-  const open = () => (opened++, makeBatches(columns, [3, 11, 46]));
+  const open = () => (opened++, cutBatches(columns, [3, 11, 46]));
   const { expert, ...others } = await collect(assign(open, { ...options, method: "optimal" }));
   assertEquals([others, opened], [columns, 2]);
-  const pipe = () => assign(makeBatches(columns, []), { ...options, method: "optimal" });
+  const pipe = () => assign(cutBatches(columns, []), { ...options, method: "optimal" });
   assertThrows(pipe, InputError, 'with method "optimal" as its rows must be read up to 2 times');
   const [{ prices, loads, cost, greedy, bound }] = proofs;
   assertEquals(loads, [20, 20, 20]);
   assert(cost <= greedy! && cost - bound < 1e-6);
   const kept = { method: "optimal", experts: 3, rows: 60, prices: prices! };
-  const priced = await collect(assign(makeBatches(columns, [9, 51]), { ...options, prices: kept }));
+  const priced = await collect(assign(cutBatches(columns, [9, 51]), { ...options, prices: kept }));
   const moved = expert!.filter((e, row) => e !== priced.expert![row]).length;
   assert(moved < 6, `${moved} of 60 moved`); // those that tie at the prices
   const batches = await Array.fromAsync(
-    assign(makeBatches(columns, [60]), { ...options, prices: kept }),
+    assign(cutBatches(columns, [60]), { ...options, prices: kept }),
   );
   assertEquals(readLineage(batches[0])!.method, "prices");
   const refusals: [Partial<Prices>, string][] = [
@@ -228,7 +228,7 @@ Deno.test("assign() finds the optimal parts of files, and assigns others by thei
     [{ experts: 2, prices: [0, 1] }, "experts is 3 in the former, 2 in the latter"],
   ];
   for (const [more, fact] of refusals) {
-    const refused = assign(makeBatches(columns, [60]), {
+    const refused = assign(cutBatches(columns, [60]), {
       ...options,
       prices: { ...kept, ...more },
     });

@@ -44,7 +44,7 @@ const f32 = fc.float({ noNaN: true, noDefaultInfinity: true });
 const fewValues = fc.integer({ min: 0, max: 3 }); // many ties
 
 /** Scores `[N, E]` and predicted tokens of any N and E, from the values of `value`. */
-const scoresNode = (value: fc.Arbitrary<number>) =>
+const scoredRows = (value: fc.Arbitrary<number>) =>
   fc.tuple(fc.integer({ min: 0, max: 20 }), fc.integer({ min: 1, max: 24 })).chain((
     [rows, experts],
   ) =>
@@ -70,7 +70,7 @@ Deno.test("assignBalanced() gives the golden assignments", async () => {
 
 Deno.test("assignBalanced() agrees with a brute-force oracle for any N and E, ties included", () => {
   for (const value of [f32, fewValues]) {
-    fc.assert(fc.property(scoresNode(value), ({ nll, experts, predicted }) => {
+    fc.assert(fc.property(scoredRows(value), ({ nll, experts, predicted }) => {
       assertEquals([...assignBalanced(nll, experts)], oracle(nll, experts));
       assertEquals([...assignBalanced(nll, experts, predicted)], oracle(nll, experts, predicted));
     }));

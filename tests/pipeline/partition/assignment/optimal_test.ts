@@ -56,7 +56,7 @@ function total(terms: number[]): number {
   return total(terms.slice(0, terms.length >> 1)) + total(terms.slice(terms.length >> 1));
 }
 
-const listBranchRows = ({ costs, experts }: Case): number[][] =>
+const splitRows = ({ costs, experts }: Case): number[][] =>
   Array.from(
     { length: costs.length / experts },
     (_, i) => [...costs.subarray(i * experts, (i + 1) * experts)],
@@ -67,7 +67,7 @@ const listBranchRows = ({ costs, experts }: Case): number[][] =>
  * assignment. Returns cost and bound.
  */
 function prove(one: Case, expert: ArrayLike<number>, prices: ArrayLike<number>) {
-  const rows = listBranchRows(one);
+  const rows = splitRows(one);
   const experts = Array.from(expert);
   assertEquals(one.rooms.map((_, e) => experts.filter((x) => x === e).length), one.rooms);
   const cost = total(rows.map((row, i) => row[expert[i]]));
@@ -81,7 +81,7 @@ function prove(one: Case, expert: ArrayLike<number>, prices: ArrayLike<number>) 
 /** Checks a proof from its definition. */
 function check(one: Case, expert: number[], proof: Proof): number {
   const { cost, bound, rounding } = prove(one, expert, proof.prices!);
-  const rows = listBranchRows(one);
+  const rows = splitRows(one);
   const greedy = assignBalanced(one.costs, one.experts, one.predicted, one.rooms);
   assertAlmostEquals(proof.cost, cost, rounding);
   assertAlmostEquals(proof.bound, bound, rounding);
@@ -156,7 +156,7 @@ Deno.test("optimal finds the least cost of all assignments of up to 7 rows, and 
   let fewer = 0;
   for (let seed = 0; seed < 500; seed++) {
     const one = exampleOf(seed, 7);
-    const rows = listBranchRows(one);
+    const rows = splitRows(one);
     const { expert, proof } = await run(one, [1 + seed % 7]);
     if (rows.length === 0) {
       assertEquals([expert, proof], [[], undefined]);

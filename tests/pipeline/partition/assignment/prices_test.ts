@@ -14,7 +14,7 @@ import { inFolder } from "../../../tasks/support.ts";
 const E = 32;
 
 /** Costs of rows with a home among the experts, some of which are wanted more than others. */
-function listBranchRows(count: number, seed: number, skew = 2): Float32Array {
+function makeCosts(count: number, seed: number, skew = 2): Float32Array {
   let state = seed;
   const uniform = () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32;
   const costs = new Float32Array(count * E);
@@ -46,19 +46,19 @@ const openAll = (costs: Float32Array, group: number) => ({
 
 Deno.test("prices of 65,536 rows give unseen rows of the same kind nearly equal shares, and others not", async () => {
   const learned = 65_536;
-  const { proof } = await collect(optimal.assign(openAll(listBranchRows(learned, 1), 8192)));
+  const { proof } = await collect(optimal.assign(openAll(makeCosts(learned, 1), 8192)));
   const prices: Prices = { method: "optimal", experts: E, rows: learned, prices: proof.prices! };
-  const same = await collect(byPrices(prices).assign(openAll(listBranchRows(150_000, 99), 8192)));
+  const same = await collect(byPrices(prices).assign(openAll(makeCosts(150_000, 99), 8192)));
   const { deviation, limit } = drift(same.proof.loads, learned);
   assert(deviation <= 4 * Math.sqrt((E - 1) / learned), `${deviation}`);
   assert(limit >= 4 * Math.sqrt((E - 1) / learned) && limit < 0.11, `${limit}`);
-  const other = await collect(byPrices(prices).assign(openAll(listBranchRows(20_000, 5, 1), 8192)));
+  const other = await collect(byPrices(prices).assign(openAll(makeCosts(20_000, 5, 1), 8192)));
   const drifted = drift(other.proof.loads, learned);
   assert(drifted.deviation > drifted.limit, `${drifted.deviation}`);
 });
 
 Deno.test("byPrices() sends each row where cost + price is least, however rows are cut, and sums as it goes", async () => {
-  const costs = listBranchRows(100, 3);
+  const costs = makeCosts(100, 3);
   const prices = Array.from({ length: E }, (_, e) => e / 2);
   const by = byPrices({ method: "optimal", experts: E, rows: 1, prices });
   assertEquals([by.passes, by.balanced], [1, false]);
@@ -90,7 +90,7 @@ Deno.test("drift() allows for the rows that are assigned as well as for those th
 
 Deno.test("byPrices() refuses scores of another number of experts", async () => {
   const by = byPrices({ method: "optimal", experts: 2, rows: 9, prices: [0, 1] });
-  const run = () => collect(by.assign(openAll(listBranchRows(1, 1), 1)));
+  const run = () => collect(by.assign(openAll(makeCosts(1, 1), 1)));
   await assertRejects(run, InputError, "nll has 32 values per row, experts is 2");
 });
 

@@ -12,13 +12,13 @@ const E = 3;
 const M = 6;
 const routers = anyRouters(E, { tokenizer: "ab12", prefix: M, eos: 0 });
 const device = () => Promise.resolve(gpu);
-const listBranchRows = (rows: number) => {
+const makeTokenRows = (rows: number) => {
   const { tokens, length, source } = anyRows(rows);
   return { tokens: tokens!, sequenceLength: S, length, source };
 };
 
 /** What one scorer says of the rows `[rows, prefixes, E]`. */
-async function scored(rows: ReturnType<typeof listBranchRows>, prefixes: number[], batch: number) {
+async function scored(rows: ReturnType<typeof makeTokenRows>, prefixes: number[], batch: number) {
   const { config, models } = routers;
   const length = prefixes.at(-1)!;
   const several = prefixes.length > 1 ? prefixes : undefined;
@@ -40,7 +40,7 @@ async function writeRouters(folder: string): Promise<string[]> {
 
 Deno.test("costs() of one prefix have the bits of a scorer of that length, whatever the company", async () => {
   const partitioner = createPartitioner(routers, device);
-  const rows = listBranchRows(300);
+  const rows = makeTokenRows(300);
   const expected = await scored(rows, [M], 256);
   assertEquals(await partitioner.costs(rows, [M]), expected);
   for (const row of [0, 7, 299]) {
@@ -60,7 +60,7 @@ Deno.test("costs() of one prefix have the bits of a scorer of that length, whate
 Deno.test("costs() of several prefixes are those of one pass, prefix by prefix", async () => {
   const partitioner = createPartitioner(routers, device);
   const prefixes = [2, 5, S];
-  const rows = listBranchRows(20);
+  const rows = makeTokenRows(20);
   const expected = await scored(rows, prefixes, 32);
   const costs = await partitioner.costs(rows, prefixes);
   const at = (p: number, row: number) => (row * prefixes.length + p) * E;
@@ -68,13 +68,13 @@ Deno.test("costs() of several prefixes are those of one pass, prefix by prefix",
     [...rows.length.keys()].flatMap((row) => [...expected.subarray(at(p, row), at(p, row) + E)])
   );
   assertEquals([...costs], byPrefix);
-  assertEquals((await partitioner.costs(listBranchRows(0), [M])).length, 0);
+  assertEquals((await partitioner.costs(makeTokenRows(0), [M])).length, 0);
   partitioner.close();
 });
 
 Deno.test("costs() may be asked for many prefixes at once, more than scorers are kept", async () => {
   const partitioner = createPartitioner(routers, device);
-  const rows = listBranchRows(3);
+  const rows = makeTokenRows(3);
   const lengths = [2, 3, 4, 5, 6, 7, 2, 3];
   const costs = await Promise.all(lengths.map((length) => partitioner.costs(rows, [length])));
   for (const [i, length] of lengths.entries()) {
@@ -106,7 +106,7 @@ Deno.test("open() and identify() take a folder of routers, with and without its 
     };
     assertEquals({ kind, experts, prefix, vocabulary, tokenizer, eos }, expected);
     assertEquals([partitioner.sha256, opened], [sha256, false]);
-    const rows = listBranchRows(5);
+    const rows = makeTokenRows(5);
     assertEquals(await partitioner.costs(rows, [M]), await scored(rows, [M], 8));
     assert(opened);
     partitioner.close();

@@ -29,7 +29,7 @@ const ROWS: TokenRows = {
  * What a row, by its first token, costs an expert of a branch by a prefix; the drawn numbers are
  * exact in f32 sums.
  */
-const computeCost = (path: readonly number[], token: number, prefix: number, i: number) =>
+const drawCost = (path: readonly number[], token: number, prefix: number, i: number) =>
   Math.floor(1000 * uniform(3, `${branchName(path)} ${prefix} ${i}`, BigInt(token)));
 
 function fake(branch: readonly number[], experts: number, calls: string[] = []): Partitioner {
@@ -46,8 +46,7 @@ function fake(branch: readonly number[], experts: number, calls: string[] = []):
         Array.from(
           length,
           (_, row) =>
-            Array.from({ length: experts }, (_, i) =>
-              computeCost(branch, tokens[row * S], prefix, i)),
+            Array.from({ length: experts }, (_, i) => drawCost(branch, tokens[row * S], prefix, i)),
         )
       );
       return Promise.resolve(Float32Array.from(values.flat()));
@@ -66,7 +65,7 @@ const treeOfFakes = (levels: number[], beam?: number, calls?: string[]) =>
 function pathCost(levels: number[], token: number, prefix: number, expert: number): number {
   const path = expertPath(expert, levels)!.split(".").map(Number);
   return path.reduce(
-    (sum, i, depth) => sum + computeCost(path.slice(0, depth), token, prefix, i),
+    (sum, i, depth) => sum + drawCost(path.slice(0, depth), token, prefix, i),
     0,
   );
 }
@@ -92,7 +91,7 @@ for (const levels of [[3, 4], [2, 3, 2]]) {
     const costs = await treeOfFakes(levels, undefined, calls).costs(ROWS, [4]);
     ROWS.length.forEach((_, row) => {
       const costsBelow = (path: number[]) =>
-        Array.from({ length: levels[path.length] }, (_, i) => computeCost(path, row * S, 4, i));
+        Array.from({ length: levels[path.length] }, (_, i) => drawCost(path, row * S, 4, i));
       let path: number[] = [];
       while (path.length + 1 < levels.length) {
         const own = costsBelow(path);
@@ -112,7 +111,7 @@ Deno.test("a beam keeps the branches that cost least, a row does not depend on o
   const tree = treeOfFakes([4, 3], 2);
   const all = await tree.costs(ROWS, [2, 4]);
   for (let row = 0; row < 20; row++) {
-    const first = Array.from({ length: 4 }, (_, i) => computeCost([], row * S, 4, i));
+    const first = Array.from({ length: 4 }, (_, i) => drawCost([], row * S, 4, i));
     const best = [...first.keys()].sort((a, b) => first[a] - first[b]).slice(0, 2);
     const own = all.subarray((20 + row) * 12, (21 + row) * 12);
     own.forEach((cost, expert) =>

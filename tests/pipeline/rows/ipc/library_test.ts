@@ -14,10 +14,10 @@ import { InputError } from "../../../../kernels/errors.ts";
 import { readArrow, toBatch } from "../../../../pipeline/rows/arrow.ts";
 import { joinBytes } from "../../../../pipeline/rows/bytes.ts";
 import { arrowBytes } from "../../../../pipeline/rows/ipc/write.ts";
-import { bytesOf, collect, LINEAGE, listLearnedColumns, pipe, stream } from "../support.ts";
+import { bytesOf, collect, LINEAGE, makeColumns, pipe, stream } from "../support.ts";
 
 Deno.test("readArrow() refuses vectors in metadata that are longer than it", async () => {
-  const bytes = await bytesOf(arrowBytes(stream(toBatch(listLearnedColumns(3), LINEAGE))));
+  const bytes = await bytesOf(arrowBytes(stream(toBatch(makeColumns(3), LINEAGE))));
   const view = new DataView(bytes.buffer);
   const schema = view.getInt32(4, true);
   const refusals = async (begin: number, size: number, length: number) => {
@@ -90,7 +90,7 @@ type Node = { length: number; nullCount: number };
 type Region = { offset: number; length: number };
 
 Deno.test("readArrow() refuses batches that say less, or more, than they hold", async () => {
-  const batch = toBatch(listLearnedColumns(40), LINEAGE);
+  const batch = toBatch(makeColumns(40), LINEAGE);
   const cases: [
     string,
     (header: { _length: number; _nodes: Node[]; _buffers: Region[] }) => void,

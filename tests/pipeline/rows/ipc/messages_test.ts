@@ -15,15 +15,7 @@ import { readArrow } from "../../../../pipeline/rows/ipc/read.ts";
 import { arrowBytes, writeArrowFile } from "../../../../pipeline/rows/ipc/write.ts";
 import { openRows } from "../../../../pipeline/rows/random_access.ts";
 import { inFolder } from "../../../tasks/support.ts";
-import {
-  bytesOf,
-  collect,
-  foreign,
-  LINEAGE,
-  listLearnedColumns,
-  pipe,
-  stream,
-} from "../support.ts";
+import { bytesOf, collect, foreign, LINEAGE, makeColumns, pipe, stream } from "../support.ts";
 
 Deno.test("readArrow() reads files of writers that leave out the schema message or align the first, and dictionaries", () =>
   inFolder(async (folder) => {
@@ -36,7 +28,7 @@ Deno.test("readArrow() reads files of writers that leave out the schema message 
     const table = new Table({ sequence: ids, source: words, length: lengths });
     await Deno.writeFile(`${folder}/b`, tableToIPC(table, "file"));
     assertEquals((await collect(readArrow(`${folder}/b`)))[0].source, ["x", "y", "x"]);
-    await writeArrowFile(`${folder}/c`, stream(toBatch(listLearnedColumns(3), LINEAGE)));
+    await writeArrowFile(`${folder}/c`, stream(toBatch(makeColumns(3), LINEAGE)));
     const bytes = await Deno.readFile(`${folder}/c`);
     const aligned = new Uint8Array([
       ...bytes.subarray(0, 8),
@@ -44,11 +36,11 @@ Deno.test("readArrow() reads files of writers that leave out the schema message 
       ...bytes.subarray(8),
     ]); // as arrow-rs begins
     await Deno.writeFile(`${folder}/c`, aligned);
-    assertEquals(await collect(readArrow(`${folder}/c`)), [listLearnedColumns(3)]);
+    assertEquals(await collect(readArrow(`${folder}/c`)), [makeColumns(3)]);
     using rows = await openRows([`${folder}/c`]);
     assertEquals(
       rows.read([2, 0], ["length"]).length,
-      takeColumns(listLearnedColumns(3), [2, 0]).length,
+      takeColumns(makeColumns(3), [2, 0]).length,
     );
     assertEquals((await collect(readArrow(pipe(tableToIPC(table, "stream")))))[0].source, [
       "x",
@@ -60,7 +52,7 @@ Deno.test("readArrow() reads files of writers that leave out the schema message 
 Deno.test("readArrow() refuses a stream cut anywhere, also between messages", async () => {
   const bytes = await bytesOf(
     arrowBytes(
-      stream(toBatch(listLearnedColumns(2), LINEAGE), toBatch(listLearnedColumns(2, 2), LINEAGE)),
+      stream(toBatch(makeColumns(2), LINEAGE), toBatch(makeColumns(2, 2), LINEAGE)),
     ),
   );
   for (let cut = 1; cut < bytes.length; cut += 7) {
@@ -85,7 +77,7 @@ Deno.test("readArrow() refuses a stream cut anywhere, also between messages", as
 Deno.test("readArrow() and openRows() refuse a file cut anywhere, in either format", () =>
   inFolder(async (folder) => {
     const path = `${folder}/a.arrow`;
-    const batch = toBatch(listLearnedColumns(2), LINEAGE);
+    const batch = toBatch(makeColumns(2), LINEAGE);
     await writeArrowFile(path, stream(batch));
     for (
       const bytes of [

@@ -21,14 +21,14 @@ import { readLineage } from "../../../../pipeline/rows/lineage.ts";
 import { readArrow } from "../../../../pipeline/rows/ipc/read.ts";
 import { arrowBytes, writeArrowFile } from "../../../../pipeline/rows/ipc/write.ts";
 import { inFolder } from "../../../tasks/support.ts";
-import { bytesOf, collect, LINEAGE, listLearnedColumns, pipe, stream } from "../support.ts";
+import { bytesOf, collect, LINEAGE, makeColumns, pipe, stream } from "../support.ts";
 
 Deno.test("readArrow() gives back what was written, from files and from pipes cut anywhere", async () => {
   const batches = [
-    toBatch(listLearnedColumns(3), LINEAGE),
-    toBatch(listLearnedColumns(4, 3), LINEAGE),
+    toBatch(makeColumns(3), LINEAGE),
+    toBatch(makeColumns(4, 3), LINEAGE),
   ];
-  const expected = [listLearnedColumns(3), listLearnedColumns(4, 3)];
+  const expected = [makeColumns(3), makeColumns(4, 3)];
   const bytes = await bytesOf(arrowBytes(stream(...batches)));
   await fc.assert(
     fc.asyncProperty(fc.array(fc.nat(bytes.length)), async (cuts) => {
@@ -117,7 +117,7 @@ async function damaged(
 Deno.test("a damaged bit anywhere is refused or harmless in a file or pipe that closes, and at worst gives other rows in one that does not", () =>
   inFolder(async (folder) => {
     const path = `${folder}/a.arrow`;
-    const batches = [2, 3].map((rows, i) => toBatch(listLearnedColumns(rows, 5 * i), LINEAGE));
+    const batches = [2, 3].map((rows, i) => toBatch(makeColumns(rows, 5 * i), LINEAGE));
     const readFile = async (bytes: Uint8Array) => {
       await Deno.writeFile(path, bytes);
       return await collect(readArrow(path));
@@ -145,7 +145,7 @@ Deno.test("a damaged bit anywhere is refused or harmless in a file or pipe that 
   }));
 
 Deno.test("a pipe of ours with a batch lost, doubled or exchanged is refused", async () => {
-  const batches = [2, 3, 1].map((rows, i) => toBatch(listLearnedColumns(rows, 5 * i), LINEAGE));
+  const batches = [2, 3, 1].map((rows, i) => toBatch(makeColumns(rows, 5 * i), LINEAGE));
   const bytes = await bytesOf(arrowBytes(stream(...batches)));
   const parts: Uint8Array[] = []; // schema, batches, closing batch, end marker
   for (let at = 0; at < bytes.length;) {
@@ -169,14 +169,14 @@ Deno.test("readArrow() pulls no more than it is asked for, and cancelling reache
   let cancelled = false;
   const source = new ReadableStream<RecordBatch>({
     pull(controller) {
-      controller.enqueue(toBatch(listLearnedColumns(2, 2 * pulled++), LINEAGE));
+      controller.enqueue(toBatch(makeColumns(2, 2 * pulled++), LINEAGE));
     },
     cancel() {
       cancelled = true;
     },
   }, { highWaterMark: 0 });
   const reader = readArrow(arrowBytes(source)).getReader();
-  assertEquals(fromBatch((await reader.read()).value!), listLearnedColumns(2));
+  assertEquals(fromBatch((await reader.read()).value!), makeColumns(2));
   assert(pulled <= 3, `${pulled} batches pulled for one`);
   await reader.cancel();
   assert(cancelled);

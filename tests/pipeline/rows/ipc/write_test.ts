@@ -8,7 +8,7 @@ import { sliceColumns } from "../../../../pipeline/rows/columns.ts";
 import { readArrow } from "../../../../pipeline/rows/ipc/read.ts";
 import { arrowBytes, writeArrowFile } from "../../../../pipeline/rows/ipc/write.ts";
 import { inFolder } from "../../../tasks/support.ts";
-import { bytesOf, LINEAGE, listLearnedColumns, pipe, stream } from "../support.ts";
+import { bytesOf, LINEAGE, makeColumns, pipe, stream } from "../support.ts";
 
 /** A type as flechette describes it. */
 interface Described {
@@ -58,7 +58,7 @@ function checkWithFlechette(bytes: Uint8Array, columns: Columns) {
 }
 
 Deno.test("arrowBytes() writes what an independent reader reads, schema, metadata and values", async () => {
-  const columns = listLearnedColumns(11);
+  const columns = makeColumns(11);
   const parts = [
     sliceColumns(columns, 0, 5),
     sliceColumns(columns, 5, 5),
@@ -69,8 +69,8 @@ Deno.test("arrowBytes() writes what an independent reader reads, schema, metadat
     columns,
   );
   checkWithFlechette(
-    await bytesOf(arrowBytes(stream(), toBatch(listLearnedColumns(0), LINEAGE))),
-    listLearnedColumns(0),
+    await bytesOf(arrowBytes(stream(), toBatch(makeColumns(0), LINEAGE))),
+    makeColumns(0),
   );
 });
 
@@ -78,12 +78,12 @@ Deno.test("writeArrowFile() writes what an independent reader reads, and reports
   inFolder(async (folder) => {
     const path = `${folder}/a.arrow`;
     for (const [rows, closes] of [[7, false], [0, false], [7, true], [0, true]] as const) {
-      const listBranchRows = stream(toBatch(listLearnedColumns(rows), LINEAGE));
-      const { batches: _, ...written } = await writeArrowFile(path, listBranchRows, undefined, {
+      const batches = stream(toBatch(makeColumns(rows), LINEAGE));
+      const { batches: _, ...written } = await writeArrowFile(path, batches, undefined, {
         closes,
       });
       const bytes = await Deno.readFile(path);
-      checkWithFlechette(bytes, listLearnedColumns(rows));
+      checkWithFlechette(bytes, makeColumns(rows));
       assertEquals(written, {
         rows,
         bytes: bytes.length,
@@ -95,8 +95,8 @@ Deno.test("writeArrowFile() writes what an independent reader reads, and reports
 
 Deno.test("a pipe's closing batch is seen by no other reader, nor its announcement by what reads batches here", async () => {
   const written = [
-    toBatch(listLearnedColumns(2), LINEAGE),
-    toBatch(listLearnedColumns(1, 2), LINEAGE),
+    toBatch(makeColumns(2), LINEAGE),
+    toBatch(makeColumns(1, 2), LINEAGE),
   ];
   for (const batches of [written, [emptyBatch(["tokens"], LINEAGE)]]) {
     const bytes = await bytesOf(arrowBytes(stream(...batches)));
@@ -121,13 +121,13 @@ Deno.test("a pipe's closing batch is seen by no other reader, nor its announceme
 Deno.test("writeArrowFile() leaves nothing behind where its source fails, and passes the error on", () =>
   inFolder(async (folder) => {
     const failing = ReadableStream.from(async function* () {
-      yield toBatch(listLearnedColumns(2), LINEAGE);
+      yield toBatch(makeColumns(2), LINEAGE);
       await Promise.resolve();
       throw new RangeError("upstream");
     }());
     await assertRejects(() => writeArrowFile(`${folder}/a.arrow`, failing), RangeError, "upstream");
-    const other = toBatch({ ...listLearnedColumns(2), expert: undefined }, LINEAGE);
-    const mixed = stream(toBatch(listLearnedColumns(2), LINEAGE), other);
+    const other = toBatch({ ...makeColumns(2), expert: undefined }, LINEAGE);
+    const mixed = stream(toBatch(makeColumns(2), LINEAGE), other);
     await assertRejects(
       () => writeArrowFile(`${folder}/a.arrow`, mixed),
       InputError,

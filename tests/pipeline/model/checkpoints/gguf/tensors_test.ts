@@ -2,8 +2,8 @@ import { assert, assertThrows } from "@std/assert";
 import { InputError } from "../../../../../kernels/errors.ts";
 import { writeAtomic } from "../../../../../pipeline/graph/files.ts";
 import {
+  type ConfigFields,
   describeModel,
-  type Fields,
 } from "../../../../../pipeline/model/checkpoints/gguf/tensors.ts";
 import { encodeGguf } from "../../../../../pipeline/model/checkpoints/gguf/file.ts";
 import { vocabularyMetadata } from "../../../../../pipeline/model/checkpoints/gguf/vocabulary.ts";
@@ -16,7 +16,7 @@ const GOLDEN = `${ROOT}fixtures/golden`;
 
 /** A golden model: its `config.json`, its weights, and the NLL of every sequence. */
 interface Golden {
-  fields: Fields;
+  fields: ConfigFields;
   weights: ReturnType<typeof decodeSafetensors>;
   sequences: number[][];
   nll: number[];
@@ -90,7 +90,7 @@ for (const name of ["tiny", "odd", "llama/grouped", "llama/untied", "llama/wide"
 
 Deno.test("describeModel() refuses models that llama.cpp does not have", () => {
   const { fields, weights } = readGolden("tiny");
-  const refusals: [Fields, typeof weights, string][] = [
+  const refusals: [ConfigFields, typeof weights, string][] = [
     [{ ...fields, model_type: "smalltalk_switch" }, weights, 'it is "smalltalk_switch"'],
     [
       fields,
