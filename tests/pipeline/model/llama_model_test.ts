@@ -13,8 +13,8 @@ import {
   anyWeights,
   assertSameTensors,
   assertSlopes,
-  buildBatch,
   sequencesOf,
+  takeModelBatch,
 } from "./support.ts";
 
 const SETTINGS = { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1, clip: 0.1 };
@@ -73,7 +73,7 @@ for (const config of SHAPES) {
     const gradients = await training.gradients();
     training.close();
     start.forEach((weights, model) => {
-      const sequences = sequencesOf(buildBatch(batches[0], 2, model));
+      const sequences = sequencesOf(takeModelBatch(batches[0], 2, model));
       const predicted = sequences.reduce((sum, { length }) => sum + length - 1, 0);
       const loss = (own: ReferenceWeights) =>
         sequences.reduce((sum, tokens) => sum + sequenceNll(config, own, tokens), 0) / predicted;
@@ -85,7 +85,7 @@ for (const config of SHAPES) {
     for (const dtype of ["f32", "bf16"] as const) {
       const both = await train({ dtype });
       for (const model of [0, 1]) {
-        const own = batches.map((batch) => buildBatch(batch, 2, model));
+        const own = batches.map((batch) => takeModelBatch(batch, 2, model));
         const alone = await train({ dtype, start: [start[model]] }, own);
         assertSameTensors(alone.weights[0], both.weights[model]);
         assertEquals(alone.losses.flat(), both.losses.map((losses) => losses[model]));
