@@ -121,7 +121,7 @@ Deno.test("Ctrl-C waits for all checkpoints that are being saved, and for nothin
   inFolder(async (folder) => {
     const script = `
       import { defineTask } from ${
-      JSON.stringify(new URL("../../tasks/command.ts", import.meta.url))
+      JSON.stringify(new URL("../../tasks/cli/command.ts", import.meta.url))
     };
       const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
       await defineTask({ name: "partition", options: {}, async run({ onEvent, tell }) {

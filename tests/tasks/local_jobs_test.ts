@@ -214,7 +214,7 @@ Deno.test("the processes of runJobs() end with the process that runs them, kille
 Deno.writeTextFileSync("began", "");
 setTimeout(() => {}, 30_000);
 `;
-    const runs = `import { runJobs } from "${ROOT}tasks/local_jobs.ts";
+    const runs = `import { runJobs } from "${ROOT}tasks/slurm/local_jobs.ts";
 const job = (name) => ({ name, done: [false], task: () => ({ task: name, with: {} }), after: [] });
 const { signal } = new AbortController();
 await runJobs(".", [job("long"), job("other")], { atOnce: 2, tell() {}, signal });
