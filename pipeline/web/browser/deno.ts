@@ -19,6 +19,28 @@ export const RUN = "run";
 
 const inSite = (path: string) => path.replace(/^\.?\//, "").replace(new RegExp(`^${RUN}/?`), "");
 
+/** What the pipeline asks of a file that it opens to read. */
+type OpenFile =
+  & Pick<Deno.FsFile, "readable" | "read" | "close" | typeof Symbol.dispose>
+  & { stat(): Promise<Pick<Deno.FileInfo, "size">> };
+
+/** Opens bytes that were fetched, as a file to read once. */
+function openFile(bytes: Uint8Array<ArrayBuffer>): OpenFile {
+  let at = 0;
+  return {
+    readable: new Response(bytes).body!,
+    stat: () => Promise.resolve({ size: bytes.length }),
+    read(into) {
+      const chunk = bytes.subarray(at, at + into.length);
+      into.set(chunk);
+      at += chunk.length;
+      return Promise.resolve(chunk.length === 0 ? null : chunk.length);
+    },
+    close() {},
+    [Symbol.dispose]() {},
+  };
+}
+
 /** Stands in for `Deno` where the pipeline reads files. */
 export function createDeno(files: SiteFiles) {
   const stat = (path: string) => {
@@ -64,9 +86,6 @@ export function createDeno(files: SiteFiles) {
     readLinkSync(path: string): never {
       throw new NotFound(path);
     },
-    open: async (path: string) => ({
-      readable: new Response(await readFile(path)).body!,
-      close() {},
-    }),
+    open: async (path: string) => openFile(await readFile(path)),
   };
 }
