@@ -38,7 +38,13 @@ export type { PartCounts, PartitionCounts, SourceCount } from "./metrics.ts";
 export { type Description, writeDescription } from "./partitioner.ts";
 export * from "./metrics.ts";
 export { mixingWeights, routingWindow, suitingTemperature } from "./mixing.ts";
-export { CALLED_WORDS, type ExpertName, type SampledText, type TellingTerm } from "./names.ts";
+export {
+  CALLED_WORDS,
+  type ExpertName,
+  expertNames,
+  type SampledText,
+  type TellingTerm,
+} from "./names.ts";
 export * from "./partitioner.ts";
 export {
   identifyPartitioner,

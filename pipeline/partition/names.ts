@@ -11,6 +11,10 @@
  * memory.
  */
 
+import * as v from "valibot";
+import { exists } from "../graph/files.ts";
+import { NAMES } from "../graph/node.ts";
+import { count, finite, readJson, share } from "../graph/schema.ts";
 import { prefixTokens } from "../model/span.ts";
 import type { Lineage } from "../rows/lineage.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
@@ -322,4 +326,42 @@ function quoted(text: string): string {
   const escape = (character: string) =>
     `\\u${character.codePointAt(0)!.toString(16).padStart(4, "0")}`;
   return JSON.stringify(text.toWellFormed()).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, escape);
+}
+
+/** The file of a run's folder of names. */
+export const NAMES_FILE = "names.json";
+
+const SAMPLED_TEXT = v.object({
+  sequence: v.string(),
+  source: v.string(),
+  cost: finite,
+  text: v.string(),
+});
+const EXPERT_NAMES: v.GenericSchema<unknown, ExpertName[]> = v.array(v.object({
+  expert: count,
+  sampled: count,
+  likeliest: v.array(SAMPLED_TEXT),
+  leastLikely: v.array(SAMPLED_TEXT),
+  terms: v.array(v.object({ text: v.string(), logOdds: finite, share, shareOfRest: share })),
+}));
+
+/**
+ * Reads what sets the experts of a run apart; null where nobody has named them, or the names were
+ * not copied with the run. Throws an `InputError` where the file is damaged.
+ */
+export async function expertNames(run: string): Promise<ExpertName[] | null> {
+  const path = `${run}/${NAMES}/${NAMES_FILE}`;
+  return await exists(path) ? await readJson(path, EXPERT_NAMES, "names of experts") : null;
+}
+
+const EXAMPLE = 80; // characters of an example at most
+
+/**
+ * Gives the beginning of a text that costs an expert little, from one word to another; null where
+ * there is none.
+ */
+export function exampleOf({ likeliest: [sampled] }: ExpertName): string | null {
+  if (!sampled) return null;
+  const start = sampled.text.replace(/^\S*\s+/, "").trim(); // it may begin within a word
+  return start.length <= EXAMPLE ? start : start.slice(0, EXAMPLE).replace(/\s+\S*$/, "");
 }

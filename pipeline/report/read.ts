@@ -23,7 +23,7 @@ import {
   TOKENIZER,
   ZERO_SHOT,
 } from "../graph/node.ts";
-import { expertNames } from "../stages/split.ts";
+import { expertNames } from "../partition/names.ts";
 import { evaluateClean } from "../run/evaluate_run.ts";
 import { readOverlap } from "../run/overlap.ts";
 import { OVERLAP } from "../stages/overlap.ts";

@@ -10,8 +10,8 @@
  * @module
  */
 
-import PAGE from "../web/browser/index.html" with { type: "text" };
-import STYLE from "../web/browser/style.css" with { type: "text" };
+import PAGE from "../serving/page/index.html" with { type: "text" };
+import STYLE from "../serving/page/style.css" with { type: "text" };
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { expertFolder, PARTITIONER, TOKENIZER, TOKENIZER_FILE } from "../graph/node.ts";
 import { runConfigurationText } from "../graph/configuration.ts";
@@ -20,10 +20,10 @@ import { readVerified } from "../graph/schema.ts";
 import { encodeSafetensors, type SafetensorsDtype } from "../model/checkpoints/safetensors.ts";
 import { loadCheckpoint, nameTensors } from "../model/checkpoints/checkpoint.ts";
 import { huggingFaceConfig } from "../model/checkpoints/hugging_face_config.ts";
+import { exampleOf, expertNames } from "../partition/names.ts";
 import { partitionerFolder, partitionerKind } from "../partition/partitioners.ts";
 import { defaultConfiguration } from "../settings/configuration.ts";
 import { needConfiguration } from "../stages/parts.ts";
-import { expertNames } from "../stages/split.ts";
 import { expertTarget } from "../stages/targets.ts";
 import { type Site, SITE_FORMAT } from "../web/site.ts";
 import { bundleScript } from "../web/bundle.ts";
@@ -37,8 +37,6 @@ export interface ExportSiteOptions extends Pick<ExportTextOptions, "run" | "outp
   dtype?: "f32" | "f16";
 }
 
-/** Characters of an expert's example at most: the beginning of a text that it finds likely. */
-const EXAMPLE = 80;
 /** Settings of the run that its page needs; others may name the user's files. */
 const NEEDED = [
   "experts",
@@ -107,7 +105,7 @@ export async function exportSite(
           name,
           weights: `experts/${name}/model.safetensors`,
           words: known?.terms.map(({ text }) => text) ?? [],
-          example: known?.likeliest[0] ? beginning(known.likeliest[0].text) : null,
+          example: known ? exampleOf(known) : null,
         };
       }),
     };
@@ -134,10 +132,3 @@ export async function exportSite(
 }
 
 const readText = async (path: string) => new TextDecoder().decode(await readVerified(path));
-
-/** Gives the beginning of a text that was cut out of a document, from one word to another. */
-function beginning(text: string): string {
-  const start = text.replace(/^\S*\s+/, "").trim();
-  if (start.length <= EXAMPLE) return start;
-  return start.slice(0, EXAMPLE).replace(/\s+\S*$/, "");
-}

@@ -15,7 +15,6 @@ export {
   stepText,
 } from "./derivation.ts";
 export { needConfiguration, onlyParts, partitionRemedy, partsAlone } from "./parts.ts";
-export { expertNames } from "./split.ts";
 export { type GraphOf, type Stage } from "./stage.ts";
 export { listSettings, STAGES } from "./stages.ts";
 export * from "./targets.ts";

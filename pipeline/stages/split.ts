@@ -9,7 +9,6 @@
  * @module
  */
 
-import * as v from "valibot";
 import {
   ALL_TRAIN,
   expertFolder,
@@ -18,19 +17,12 @@ import {
   type Node,
   oneByOne,
   partNode,
-  readManifest,
   SPLIT,
   TOKENIZER,
   type Work,
 } from "../graph/node.ts";
 import { countRow, newTally, partCounts, type PartTally } from "../partition/metrics.ts";
-import {
-  addRow,
-  type ExpertName,
-  nameSamples,
-  newSample,
-  sampledRows,
-} from "../partition/names.ts";
+import { addRow, NAMES_FILE, nameSamples, newSample, sampledRows } from "../partition/names.ts";
 import { routedLengths, routedPredictions } from "../partition/score.ts";
 import {
   type Columns,
@@ -45,7 +37,7 @@ import { type Lineage, readLineage } from "../rows/lineage.ts";
 import { Order } from "../rows/order.ts";
 import type { Read } from "../rows/random_access.ts";
 import { jsonText } from "../graph/files.ts";
-import { count, finite, readJson, share } from "../graph/schema.ts";
+import { readJson } from "../graph/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
 import { tokenizerIn } from "../text/tokenizer.ts";
@@ -276,22 +268,7 @@ function countRows(
   return rowsByExpert;
 }
 
-const NAMES_FILE = "names.json";
 const SAMPLED = ["sequence", "source", "tokens", "length"] as const;
-
-const SAMPLED_TEXT = v.object({
-  sequence: v.string(),
-  source: v.string(),
-  cost: finite,
-  text: v.string(),
-});
-const EXPERT_NAMES: v.GenericSchema<unknown, ExpertName[]> = v.array(v.object({
-  expert: count,
-  sampled: count,
-  likeliest: v.array(SAMPLED_TEXT),
-  leastLikely: v.array(SAMPLED_TEXT),
-  terms: v.array(v.object({ text: v.string(), logOdds: finite, share, shareOfRest: share })),
-}));
 
 /** Makes the node that names experts. */
 export function namesNode(of: GraphOf): Node {
@@ -340,14 +317,4 @@ async function nameExperts(making: Making, of: GraphOf): Promise<Record<string, 
   const names = await nameSamples(samples, tokenizer);
   await making.write(NAMES_FILE, jsonText(names));
   return { experts, words: names.map(({ terms }) => terms.map(({ text }) => text)) };
-}
-
-/**
- * Reads what sets the experts of a run apart; null where nobody has named them. Throws an
- * `InputError` where the file is damaged.
- */
-export async function expertNames(run: string): Promise<ExpertName[] | null> {
-  const folder = `${run}/${NAMES}`;
-  if (!await readManifest(folder)) return null;
-  return await readJson(`${folder}/${NAMES_FILE}`, EXPERT_NAMES, "names of experts");
 }

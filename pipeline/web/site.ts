@@ -28,16 +28,25 @@ const MODEL = v.object({
  * What `site.json` holds: small files by their paths, as text; the others with their sizes and
  * hashes; and the experts.
  */
-export const SITE = v.object({
-  format: v.literal(SITE_FORMAT),
-  title: v.string(),
-  texts: v.record(PATH, v.string()),
-  files: v.record(
-    PATH,
-    v.object({ bytes: v.pipe(count, v.maxValue(MOST_BYTES)), sha256: SHA256 }),
+export const SITE = v.pipe(
+  v.object({
+    format: v.literal(SITE_FORMAT),
+    title: v.string(),
+    texts: v.record(PATH, v.string()),
+    files: v.record(
+      PATH,
+      v.object({ bytes: v.pipe(count, v.maxValue(MOST_BYTES)), sha256: SHA256 }),
+    ),
+    experts: v.pipe(v.array(MODEL), v.minLength(1), v.maxLength(65_535)),
+  }),
+  v.forward(
+    v.check(
+      ({ experts, files }) => experts.every(({ weights }) => Object.hasOwn(files, weights)),
+      "Expected weights that are among the files",
+    ),
+    ["experts"],
   ),
-  experts: v.pipe(v.array(MODEL), v.minLength(1)),
-});
+);
 
 /** What `site.json` holds. */
 export type Site = v.InferOutput<typeof SITE>;

@@ -1,5 +1,6 @@
 /** The routes of the server, from a request to its answer. */
 
+import { stripTypeScriptTypes } from "node:module";
 import { type Context, Hono, type MiddlewareHandler } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { methodNotAllowed } from "hono/method-not-allowed";
@@ -7,7 +8,10 @@ import type * as v from "valibot";
 import { sha256 } from "../../graph/files.ts";
 import { chat, complete } from "./completions.ts";
 import { ApiError, errorResponse, short, unavailable } from "./errors.ts";
-import page from "./page.html" with { type: "text" };
+import page from "../page/index.html" with { type: "text" };
+import view from "../page/page.ts" with { type: "text" };
+import script from "../page/served.ts" with { type: "text" };
+import style from "../page/style.css" with { type: "text" };
 import { CHAT, COMPLETION, DETOKENIZE, readBody, TOKENIZE } from "./requests.ts";
 import { type Exchange, logged, type ServeOptions, type Service } from "./service.ts";
 import { listModels, modelNotFound } from "./targets.ts";
@@ -25,14 +29,18 @@ export interface AppOptions extends Pick<ServeOptions, "keys" | "onAnswer" | "on
 type Env = { Variables: { exchange: Exchange } };
 type Handler = MiddlewareHandler<Env>;
 
-/** What the page may load and reach: itself and this server. */
-const PAGE_MAY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; " +
-  "connect-src 'self'; img-src data:";
+/** The files of the page: their types and texts. */
+const PAGE: Record<string, [type: string, text: string]> = {
+  "/": ["text/html", page],
+  "/style.css": ["text/css", style],
+  "/script.js": ["text/javascript", stripTypeScriptTypes(script)],
+  "/page.ts": ["text/javascript", stripTypeScriptTypes(view)],
+};
 
 /** Paths that metrics count by their names. */
 const PATHS = ["/v1/completions", "/v1/chat/completions", "/v1/models", "/tokenize", "/detokenize"];
 
-const OPEN = ["/", "/health", "/metrics"]; // what needs no key
+const OPEN = [...Object.keys(PAGE), "/health", "/metrics"]; // what needs no key
 
 /** Makes what answers requests. */
 export function createApp(options: AppOptions): Hono<Env> {
@@ -65,7 +73,12 @@ const hungUp = () => new ApiError(499, "Cannot answer as the client must be ther
 
 /** Adds the routes that tell of the server. */
 function addAbout(app: Hono<Env>, isClosing: () => boolean): void {
-  app.get("/", (context) => context.html(page, 200, { "content-security-policy": PAGE_MAY }));
+  for (const [path, [type, text]] of Object.entries(PAGE)) {
+    app.get(
+      path,
+      (context) => context.body(text, 200, { "content-type": `${type}; charset=utf-8` }),
+    );
+  }
   app.get("/health", (context) => {
     if (isClosing()) throw unavailable("The server shuts down", "closing");
     void context.var.exchange.service; // a 503 while it is loaded

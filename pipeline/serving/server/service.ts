@@ -5,7 +5,7 @@
 
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { Text } from "../../../kernels/errors.ts";
-import { NAMES, readManifest } from "../../graph/node.ts";
+import { exampleOf, expertNames } from "../../partition/names.ts";
 import { readChatTemplate, type Tokenizer, TOKENIZER_CONFIG } from "../../text/tokenizer.ts";
 import type { Fallback } from "../answering.ts";
 import type { Mixture, MixtureOptions } from "../mixture.ts";
@@ -77,8 +77,8 @@ export interface Service {
   special: SpecialTokens;
   reader: TextReader; // of the texts of requests
   texts: TokenTexts; // of single tokens
-  // By which a person tells experts apart, the most telling first.
-  words: readonly string[][] | null;
+  /** By what a person tells experts apart: words, the most telling first, and a text's beginning. */
+  names: readonly { words: readonly string[]; example: string | null }[] | null;
   template: ChatTemplate;
   admission: Admission;
   metrics: Metrics;
@@ -119,8 +119,7 @@ export async function openService(
 ): Promise<Service> {
   const tokenizer = await mixture.tokenizer();
   if (mixture.routes) await mixture.partitioner();
-  const names = await readManifest(`${run}/${NAMES}`); // it may not have been copied with what a server needs
-  const words = names?.result.words as string[][] ?? null;
+  const names = await expertNames(run);
   const texts = await mixture.texts();
   const special = new SpecialTokens(tokenizer, await texts.text(tokenizer.eos));
   const source = await readChatTemplate(run);
@@ -129,7 +128,10 @@ export async function openService(
     tokenizer,
     special,
     texts,
-    words,
+    names: names && names.map((name) => ({
+      words: name.terms.map(({ text }) => text),
+      example: exampleOf(name),
+    })),
     admission,
     serveExperts,
     upstreams,

@@ -23,7 +23,7 @@ export function nameModel(model: ModelName, experts: number): string {
  * Lists the models that can answer, in OpenAI's form; loads none. `loaded` says whether a model is;
  * it is null for the mixture, which loads what it needs.
  */
-export async function listModels({ mixture, words, serveExperts, upstreams }: Service) {
+export async function listModels({ mixture, names, serveExperts, upstreams }: Service) {
   const here = (await mixture.present()).filter((expert) => serveExperts?.includes(expert) ?? true);
   const experts = new Set([...here, ...upstreams?.addresses.keys() ?? []]);
   const models: ModelName[] = [...[...experts].sort((a, b) => a - b), ...await mixture.dense()];
@@ -31,9 +31,15 @@ export async function listModels({ mixture, words, serveExperts, upstreams }: Se
   const served = models.map((model) => ({
     id: nameModel(model, all),
     loaded: mixture.holds(model),
-    words: typeof model === "number" ? words?.[model] ?? null : null,
+    words: typeof model === "number" ? names?.[model].words ?? null : null,
+    example: typeof model === "number" ? names?.[model].example ?? null : null,
   }));
-  const mixtures = ["mixture", "mixture@32"].map((id) => ({ id, loaded: null, words: null }));
+  const mixtures = ["mixture", "mixture@32"].map((id) => ({
+    id,
+    loaded: null,
+    words: null,
+    example: null,
+  }));
   return [...mixtures, ...served].map((model) => ({
     object: "model",
     created: 0,

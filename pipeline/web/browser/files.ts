@@ -7,6 +7,7 @@
 
 import * as v from "valibot";
 import { InputError } from "../../../kernels/errors.ts";
+import { joinBytes } from "../../rows/bytes.ts";
 import { SITE, type Site } from "../site.ts";
 
 /** What of a file has come so far, in bytes. */
@@ -20,7 +21,7 @@ const CACHE = "smalltalk";
 
 /** The files of a site. */
 export class SiteFiles {
-  readonly #fetched = new Set<string>();
+  readonly #here = new Set<string>(); // hashes of what was fetched, now or on a former visit
 
   /** Called while a file comes. */
   onProgress: (progress: Progress) => void = () => {};
@@ -53,28 +54,31 @@ export class SiteFiles {
     return new SiteFiles(read.output, base);
   }
 
-  /** Drops what was kept of former versions of this site. */
-  async dropOthers(): Promise<void> {
+  /** Finds what is kept of former visits, and drops what belongs to former versions of this site. */
+  async openKept(): Promise<void> {
     const cache = await openCache();
-    const wanted = new Set(Object.values(this.site.files).map(({ sha256 }) => keyOf(sha256)));
+    const wanted = new Map(
+      Object.values(this.site.files).map(({ sha256 }) => [keyOf(sha256), sha256]),
+    );
     const folder = keyOf("");
     for (const { url } of await cache?.keys() ?? []) {
-      if (url.startsWith(folder) && !wanted.has(url)) await cache!.delete(url);
+      const sha256 = wanted.get(url);
+      if (sha256 !== undefined) this.#here.add(sha256);
+      else if (url.startsWith(folder)) await cache!.delete(url);
     }
   }
 
   /** Whether a file was fetched, now or on a former visit. */
-  async isHere(path: string): Promise<boolean> {
-    return this.#fetched.has(path) || await kept(this.site.files[path].sha256) !== undefined;
+  isHere(path: string): boolean {
+    return this.#here.has(this.site.files[path].sha256);
   }
 
   /** Bytes of the files that were fetched. */
-  async here(): Promise<number> {
-    let sum = 0;
-    for (const [path, { bytes }] of Object.entries(this.site.files)) {
-      if (await this.isHere(path)) sum += bytes;
-    }
-    return sum;
+  get here(): number {
+    return Object.values(this.site.files).reduce(
+      (sum, { bytes, sha256 }) => this.#here.has(sha256) ? sum + bytes : sum,
+      0,
+    );
   }
 
   /** Lists the names below a folder, and whether each is a folder. */
@@ -110,7 +114,7 @@ export class SiteFiles {
     const text = this.text(path);
     if (text !== undefined) return new TextEncoder().encode(text);
     const data = await this.#fetch(path);
-    this.#fetched.add(path);
+    this.#here.add(this.site.files[path].sha256);
     return data;
   }
 
@@ -128,14 +132,19 @@ export class SiteFiles {
     }
     const where = new URL(path, this.base).href;
     const { body } = await need(where);
-    const data = new Uint8Array(total);
+    const chunks: Uint8Array[] = []; // the site alone says how many bytes there are: they take no memory before
     let bytes = 0;
-    for await (const chunk of body!) {
-      if (bytes + chunk.length > total) throw other(where, `it has more than ${total} bytes`);
-      data.set(chunk, bytes);
-      bytes += chunk.length;
-      this.onProgress({ path, bytes, total });
+    try {
+      for await (const chunk of body!) {
+        bytes += chunk.length;
+        if (bytes > total) throw other(where, `it has more than ${total} bytes`);
+        chunks.push(chunk);
+        this.onProgress({ path, bytes, total });
+      }
+    } catch (cause) {
+      throw cause instanceof InputError ? cause : silent(where, cause);
     }
+    const data = joinBytes(chunks);
     if (bytes < total) throw other(where, `it has ${bytes} bytes instead of ${total}`);
     if (await hash(data) !== sha256) throw other(where, "its SHA-256 is another one");
     await keep(sha256, data);
@@ -150,13 +159,16 @@ function other(where: string, fact: string): InputError {
   );
 }
 
+function silent(where: string, cause: unknown): InputError {
+  return new InputError(
+    `Cannot fetch "${where}" as the server must send the whole file: it does not`,
+    { where, remedy: "look at the connection, then try again", cause },
+  );
+}
+
 async function need(where: string): Promise<Response> {
   const response = await fetch(where).catch((cause) => {
-    throw new InputError(`Cannot fetch "${where}" as the server must answer: it does not`, {
-      where,
-      remedy: "look at the connection, then try again",
-      cause,
-    });
+    throw silent(where, cause);
   });
   if (response.ok && response.body) return response;
   throw new InputError(

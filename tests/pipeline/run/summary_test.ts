@@ -1,6 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { InputError, wordText } from "../../../kernels/errors.ts";
-import { expertNames } from "../../../pipeline/stages/split.ts";
+import { expertNames } from "../../../pipeline/partition/names.ts";
 import {
   comparePartition,
   summarizeRun,

@@ -116,8 +116,8 @@ Deno.test("listModels() lists what can answer, trained and served here or on ano
     ]]]],
   ];
   for (const [holders, experts] of cases) {
-    const words = [["sea"], ["law"], ["wind"]];
-    const listed = await listModels({ mixture, words, ...holders } as Service);
+    const names = ["sea", "law", "wind"].map((word) => ({ words: [word], example: null }));
+    const listed = await listModels({ mixture, names, ...holders } as Service);
     assertEquals(listed.map(({ id, loaded, words }) => [id, loaded, words]), [
       ...[["mixture", null, null], ["mixture@32", null, null], ...experts, ["dense", false, null]],
     ]);
