@@ -20,7 +20,11 @@ const TIMES = Number(Deno.env.get("SMALLTALK_KILLS") ?? 1);
 const STEPS: [name: string, kills: number, args: string[]][] = [
   // A dozen blocks.
   ["partition", 4, lastOfEach([...SMALL, "--holdout", "0.3", "--block-bytes", "4096"])],
-  ["train-expert", 2, ["--expert", "all", ...BRIEF, "--checkpoint-every", "7"]],
+  // Routers are of GPT-NeoX's shape.
+  ["train-expert", 2, [
+    ...["--expert", "all", ...BRIEF, "--checkpoint-every", "7"],
+    ...["--expert-architecture", "llama", "--expert-kv-heads", "1"],
+  ]],
   // Which is trained as experts are.
   ...TIMES > 1 ? [["train-dense", 1, []] as [string, number, string[]]] : [],
   ["evaluate", 1, ["--resamples", "50"]],

@@ -11,7 +11,15 @@ import { percent } from "../report/html.ts";
 import { type Claim, NOT_REPORTED } from "../report/reproduction.ts";
 import { wayName } from "../report/charts.ts";
 import type { RunOutcome } from "./outcome.ts";
-import { digitsText, gainOver, isLower, type Outcome, type Scored, scoreText } from "./study.ts";
+import {
+  digitsText,
+  gainOver,
+  isLower,
+  type Outcome,
+  scoreAt,
+  type Scored,
+  scoreText,
+} from "./study.ts";
 
 /**
  * What the paper reports of so many experts of 335M (table 3): what they gain, and what routing
@@ -91,6 +99,37 @@ export function isBetter(claim: string, mixtures: Record<string, Scored>, beyond
   );
   const holds = isLower(first, second);
   return { claim, paper: NOT_REPORTED, here, holds: beyond ? holds === true : holds };
+}
+
+/**
+ * Compares the models of two kinds of runs seed by seed: the mixtures unless `way` names others, by
+ * all that they were trained with unless `tokens` route.
+ */
+export function perSeed(
+  kinds: readonly [name: string, outcomes: readonly Outcome[]][],
+  { way = "mixture", tokens }: { way?: "mixture" | "dense"; tokens?: number } = {},
+): Pick<Claim, "here"> & { holds: boolean } {
+  const [first, second] = kinds.map(([, outcomes]) =>
+    outcomes.map((outcome) =>
+      (tokens === undefined ? outcome.evaluation.scores[way]! : scoreAt(outcome, tokens)!)
+        .perplexity
+    )
+  );
+  const texts = [first, second].map((values, i) =>
+    `${kinds[i][0]} ${values.map((value) => value.toFixed(2)).join(", ")}`
+  );
+  return { here: texts.join("; "), holds: first.every((value, seed) => value < second[seed]) };
+}
+
+/** Claims that the mixtures of some runs beat the dense models next to them, beyond the intervals. */
+export function gainsClaim(claim: string, outcomes: readonly Outcome[]): Claim {
+  const gains = outcomes.map((outcome) => gainOver(outcome, "dense")!);
+  return {
+    claim,
+    paper: NOT_REPORTED,
+    here: gains.map(gainText).join("; "),
+    holds: gains.every(({ low }) => low > 0),
+  };
 }
 
 /** An expert of a run, on the text that is routed to it. */

@@ -275,10 +275,7 @@ export class Notes {
     for (const folder of [this.root, ...this.from]) {
       const note = await readNote(folder, setup.name);
       if (!note || !covers(note.choices, setup.choices)) continue;
-      const hashes = await this.#made(setup.models, {
-        ...this.grid.configuration(setup),
-        ...rates,
-      });
+      const hashes = await this.#made(setup, setup.models, rates);
       if (!Object.entries(hashes).every(([name, hash]) => note.made[name] === hash)) continue;
       if (keep && folder !== this.root) {
         const bytes = await Deno.readFile(`${folder}/${file}`);
@@ -292,14 +289,18 @@ export class Notes {
   async write({ setup, ...outcome }: Outcome): Promise<void> {
     const models = Object.keys(outcome.trained) as Searched[];
     const rates = models.map((model) => [RATES[model], outcome.trained[model]![0].rate]);
-    const c = { ...this.grid.configuration(setup), ...Object.fromEntries(rates) };
-    const hashes = await this.#made(models, c);
+    const hashes = await this.#made(setup, models, Object.fromEntries(rates));
     const note: Note = { format: FORMAT, made: hashes, choices: { ...setup.choices }, outcome };
     await writeAtomic(`${this.root}/${noteFile(setup.name)}`, jsonText(seal(note)));
   }
 
   /** Hashes what the graph of a run with these models would be made of. */
-  async #made(models: readonly Searched[], c: Configuration): Promise<Record<string, string>> {
+  async #made(
+    setup: Setup,
+    models: readonly Searched[],
+    rates: Partial<Configuration>,
+  ): Promise<Record<string, string>> {
+    const c = { ...this.grid.configuration(setup), ...rates };
     const text = await (this.#text ??= lookAtText("", c)); // no study varies it
     // Its node says what the corpus is.
     const blocks = text.blocks ?? [{ name: "", id: 0, pieces: [], bytes: 0 }];
@@ -322,6 +323,12 @@ export class Notes {
     };
     for (const model of models) {
       hashes[model] = hash(await trainNodes(c, findTargets(model, c), []));
+    }
+    const { branchOf } = setup;
+    if (branchOf) {
+      const begin = { ...branchOf, models: ["dense"] as const };
+      const { dense } = await this.#made(begin, begin.models, this.grid.rates(begin) ?? {});
+      hashes.begin = dense;
     }
     return hashes;
   }

@@ -19,10 +19,13 @@ import {
   isDefault,
   listNames,
 } from "../settings/configuration.ts";
-import { OPTIMISER } from "../settings/experts.ts";
+import { EXPERT_SHAPE, OPTIMISER } from "../settings/experts.ts";
+import { ROUTER_SHAPE } from "../settings/partitioner.ts";
 import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
 import { findTargets } from "./outcome.ts";
 import { RATES, type RouterSearch, type RouterSettings, withoutRates } from "./search.ts";
+import { architecture } from "./studies/architecture.ts";
+import { branch } from "./studies/branch.ts";
 import { dense, experts, routing, segments } from "./studies/mixture.ts";
 import { prefix, short } from "./studies/prefix.ts";
 import { assignment, partitioners, routers } from "./studies/splits.ts";
@@ -30,8 +33,19 @@ import { type Choices, type Setup, type Study, withSeeds } from "./study.ts";
 
 /** Every study by its name, in the order in which a page tells of them. */
 export const STUDIES: ReadonlyMap<string, Study> = new Map(
-  [experts, dense, segments, routing, partitioners, prefix, short, routers, assignment]
-    .map((study) => [study.name, study]),
+  [
+    experts,
+    dense,
+    segments,
+    routing,
+    partitioners,
+    prefix,
+    short,
+    routers,
+    assignment,
+    branch,
+    architecture,
+  ].map((study) => [study.name, study]),
 );
 
 /** The names of all studies, in that order. */
@@ -193,6 +207,7 @@ export class Grid {
       `${c.vocabularySize} tokens, ` +
       `rounds of ${c.roundSequences} sequences in batches of ${c.routerBatch} × ${lengths}, ` +
       `${c.routerWarmup} steps of warmup` +
+      changesText(ROUTER_SHAPE, c) +
       (fixed.routerRate === undefined ? "" : `, rate ${fixed.routerRate} given`) +
       (fixed.rounds === undefined ? "" : `, ${fixed.rounds} rounds given`);
   }
@@ -270,6 +285,7 @@ export class Grid {
    * job does it, or knows what it comes to, before asking for the next.
    */
   *jobs(setup: Setup, seen: Set<string>): Generator<Job> {
+    yield* this.#beginning(setup, seen);
     if (isNew(setup.name, seen)) yield { work: "split", setup };
     for (const model of setup.models) {
       const recipe = this.rateRecipe(model, setup);
@@ -277,13 +293,21 @@ export class Grid {
       let searcher = setup;
       if (!(recipe in this.searched.rates)) {
         const first = this.rateSearcher(recipe);
+        yield* this.#beginning(first, seen);
         yield* this.#routerSearch(first, seen);
         searcher = this.resolved(first) ?? first;
         if (isNew(searcher.name, seen)) yield { work: "split", setup: searcher };
       }
       yield { work: "search rate", recipe, model, setup: searcher };
     }
-    yield { work: "train", setup };
+    if (isNew(`train ${setup.name}`, seen)) yield { work: "train", setup };
+  }
+
+  /** Lists what is done for the run whose dense model another run begins from. */
+  *#beginning({ branchOf }: Setup, seen: Set<string>): Generator<Job> {
+    if (!branchOf) return;
+    const run = this.runs().find(({ name }) => name === branchOf.name) ?? branchOf;
+    yield* this.jobs(run, seen);
   }
 
   /**
@@ -298,7 +322,8 @@ export class Grid {
 
   /** Names what the learning rate of a model of a run depends on. */
   rateRecipe(model: Searched, setup: Setup): string {
-    return rateRecipe(model, this.configuration(setup));
+    const recipe = rateRecipe(model, this.configuration(setup));
+    return setup.branchOf ? `${recipe}, from a dense model` : recipe;
   }
 
   /**
@@ -345,11 +370,16 @@ function joinChoices(setups: readonly Setup[]): Choices {
   return { ...Object.assign({}, ...all), ...lengths.length > 0 && { routeLengths: lengths } };
 }
 
+/** Names settings that are no defaults, with their values, as a recipe ends. */
+const changesText = (names: readonly (keyof Configuration)[], c: Configuration): string =>
+  names.filter((name) => !isDefault(name, c[name])).map((name) => `, ${name} ${c[name]}`).join("");
+
 /**
- * Settings that a training depends on apart from its shape, its batch and its rate; a recipe names
+ * Settings that a training depends on apart from its width, its batch and its rate; a recipe names
  * those that are no defaults.
  */
 const TRAINED_BY = [
+  ...EXPERT_SHAPE,
   ...listNames(OPTIMISER),
   ...["expertWarmup", "expertFinalRate", "expertTokens", "expertEpochs", "init"] as const,
 ];
@@ -373,10 +403,7 @@ export function rateRecipe(model: Searched, c: Configuration): string {
   const [{ settings = [] }] = findTargets(model, c);
   // Its passes have experts of limited capacity.
   const shapeSettings = model === "switch" ? ["microBatch" as const] : [];
-  const changed = [...TRAINED_BY, ...settings, ...shapeSettings].filter((name) =>
-    !isDefault(name, c[name])
-  )
-    .map((name) => `, ${name} ${c[name]}`).join("");
+  const changed = changesText([...TRAINED_BY, ...settings, ...shapeSettings], c);
   return `${shape}${c.expertLayers} layers of ${c.expertHidden}, ${c.expertHeads} heads, ` +
     `${c.vocabularySize} tokens, ${c.dtype}, ${steps} steps of ${batch} × ` +
     `${c.sequenceLength}${changed}`;

@@ -28,7 +28,7 @@ import {
   writeKnown,
 } from "./folder.ts";
 import { type Grid, type Job, STUDIES } from "./grid.ts";
-import { type Crossing, readOutcome } from "./outcome.ts";
+import { type Crossing, findTargets, readOutcome } from "./outcome.ts";
 import {
   claimsMarkdown,
   failuresFirst,
@@ -298,8 +298,16 @@ class Runner {
       setup;
     if (first.name !== setup.name && !await this.#notes.find(first)) await this.#split(first);
     const site = await this.#makeSite(setup);
-    const { experts } = await partition({ ...site, sources: { flags: grid.flags(setup) } }, watch);
+    const flags = { ...grid.flags(setup), ...this.#beginning(setup) };
+    const { experts } = await partition({ ...site, sources: { flags } }, watch);
     checkParts(site.run, experts, runs);
+  }
+
+  /** Gives the setting of where the models of a run begin, unless that is from nothing. */
+  #beginning({ branchOf }: Setup): Partial<Configuration> {
+    if (!branchOf) return {};
+    const [{ node }] = findTargets("dense", this.grid.configuration(branchOf));
+    return { init: `${this.options.run}/${branchOf.name}/${node}` };
   }
 
   async #train(setup: Setup): Promise<void> {

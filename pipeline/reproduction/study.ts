@@ -23,6 +23,7 @@ export interface Setup {
   settings: Partial<Configuration>; // in which it differs from the preset
   models: readonly Searched[]; // that are trained, in their order
   repeated?: boolean; // whether there is one for every seed, and not for seed 0 alone
+  branchOf?: Setup; // whose dense model its models begin from
   choices?: Choices; // further options of the evaluation
   // Of experts: for so many the rate and the rounds of its routers are searched for.
   searchesRouters?: number;
@@ -81,14 +82,19 @@ export const sharedSetup = (experts: number, changes: Partial<Setup> = {}): Setu
 
 /** Lists runs with their seeds, from 0. */
 export const withSeeds = (setups: readonly Setup[], seeds: number): Setup[] =>
-  setups.flatMap(({ repeated, ...setup }) =>
-    Array.from({ length: repeated ? seeds : 1 }, (_, seed) => ({
-      ...setup,
-      name: `${setup.name}-seed-${seed}`,
-      label: seed === 0 ? setup.label : `${setup.label}, seed ${seed}`,
-      settings: { ...setup.settings, seed },
-    }))
+  setups.flatMap((setup) =>
+    Array.from({ length: setup.repeated ? seeds : 1 }, (_, seed) => withSeed(setup, seed))
   );
+
+function withSeed({ repeated: _, branchOf, ...setup }: Setup, seed: number): Setup {
+  return {
+    ...setup,
+    name: `${setup.name}-seed-${seed}`,
+    label: seed === 0 ? setup.label : `${setup.label}, seed ${seed}`,
+    settings: { ...setup.settings, seed },
+    ...branchOf && { branchOf: withSeed(branchOf, seed) },
+  };
+}
 
 /** Reports how many seeds, from 0, some of these runs have. */
 export function seedsAmong(runs: readonly string[]): number {

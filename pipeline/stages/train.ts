@@ -6,7 +6,7 @@
  */
 
 import { task } from "../../kernels/errors.ts";
-import { exists, hashNamed } from "../graph/files.ts";
+import { exists } from "../graph/files.ts";
 import {
   type Asked,
   GIVEN,
@@ -73,7 +73,7 @@ export async function trainNodes(
 ): Promise<Node[]> {
   const { trial, together } = options;
   const { init } = configuration;
-  const start = init === "" ? {} : { init: await hashNamed(`${init}/model.safetensors`) };
+  const start = init === "" ? {} : { init: await hashStart(init) };
   const cost = targets.some(({ tellsCost }) => tellsCost) ? await namedRouters(configuration) : {};
   for (const target of targets) await checkTarget(target, configuration);
   const known = new Map<string, Target>();
@@ -102,6 +102,11 @@ export async function trainNodes(
       maker: together && target.expert !== undefined ? bank : { stage, make },
     };
   });
+}
+
+async function hashStart(folder: string): Promise<string> {
+  const { hashWeights } = await import("../model/checkpoints/checkpoint.ts");
+  return await hashWeights(folder);
 }
 
 async function checkTarget(target: Target, configuration: Configuration): Promise<void> {

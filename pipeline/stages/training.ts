@@ -292,8 +292,11 @@ class Training {
     const part = target.expert === undefined
       ? {}
       : { partition: hashFiles(making.manifest(textNode(target))) };
+    const { before } = target;
+    const adopted = before && (await loadCheckpointConfig(making.path(before.node))).notes.adopted;
     const records = await saveModelFolder(making.folder, recipe.model, weights, {
-      notes: { tokenizer, eos: eos!, ...part },
+      // An adopted model may have a size of its own, also when it goes on.
+      notes: { tokenizer, eos: eos!, ...part, ...adopted !== undefined && { adopted } },
       tokenizer: `${making.path(TOKENIZER)}/${TOKENIZER_FILE}`,
       dtype: saveDtype.toUpperCase() as SafetensorsDtype,
     });

@@ -1,8 +1,8 @@
 /**
  * Measures the adapter at hand: its peak, every kernel, training steps and scoring, banks of
- * models.
+ * models, architectures.
  *
- *   deno task bench [--only peak,kernels,loss,steps,bank] [--sizes R,S,M,4.4M,335M,1.3B] [--variants KERNEL=VARIANT,…]
+ *   deno task bench [--only peak,kernels,loss,steps,bank,architectures] [--sizes R,S,M,4.4M,335M,1.3B] [--variants KERNEL=VARIANT,…]
  *                   [--dtype f32|bf16] [--profile] [--processor] [--quick] [--model] [--json]
  *
  * Figures are medians of several rounds in one process. A benchmark measures; no test looks at how
@@ -14,6 +14,11 @@
 import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
 import { parseVariants, variantsText } from "../../kernels/device/variants.ts";
+import {
+  architecturesText,
+  type ArchitectureTimes,
+  measureArchitectures,
+} from "./architectures.ts";
 import { bankText, type BankTimes, measureBank, measureExperts } from "./bank.ts";
 import { benchFlags, refuse } from "./flags.ts";
 import { kernelsOf, SQUARE } from "./kernels.ts";
@@ -32,7 +37,7 @@ const SIZES: Record<string, Size> = { ...MODELS, ...PAPER };
 const ABOUT =
   `Measures this machine's adapter: its peak, arithmetic and memory; every kernel of a training step and of scoring as a
 share of that peak; the loss of vocabularies; training steps and scoring; a bank of 8 models, and 4 experts on two devices, against one after
-another.
+another; models of Llama's shape against GPT-NeoX's.
 
 R, S and M are small models; 4.4M is the paper's router, 335M and 1.3B its experts: of these kernels alone are measured.
 --variants takes other variants of kernels than the adapter's own: ${variantsText()}
@@ -58,6 +63,7 @@ export interface BenchResult extends Record<"adapter" | "kind" | "deno", string>
   /** Training steps and scoring by size, again each with a peak. */
   steps?: (StepTimes & { size: string; shape: Size; peak: Peak })[];
   bank?: BankTimes[];
+  architectures?: ArchitectureTimes[];
 }
 
 /** What a run measures. */
@@ -147,6 +153,17 @@ const SECTIONS = {
     print(heading("Bank of 8 models, and of 4 experts, against one after another"));
     print(`${sizeText(router)}\n${sizeText(expert)}\n${bankText(bank)}`);
     return { bank };
+  },
+  async architectures({ gpu, sizes, rounds, clock, dtype, print }: Options) {
+    const architectures: ArchitectureTimes[] = [];
+    for (const [name, size] of Object.entries(sizes).filter(([name]) => !(name in PAPER))) {
+      say(`architectures of ${name}`);
+      architectures.push(...await measureArchitectures(gpu, name, size, { rounds, clock, dtype }));
+    }
+    print(
+      `${heading("Llama's shape next to GPT-NeoX's")}\n${architecturesText(architectures)}`,
+    );
+    return { architectures };
   },
 };
 

@@ -12,6 +12,7 @@ import {
   byNumber,
   exists,
   type FileRecord,
+  hashNamed,
   isMissing,
   jsonText,
   oneLine,
@@ -45,6 +46,8 @@ import {
   readInput,
 } from "./hugging_face_config.ts";
 
+/** The file of all tensors, unless there are several. */
+const WHOLE = "model.safetensors";
 /** The file that says which of several files holds a tensor. */
 const TENSOR_INDEX = "model.safetensors.index.json";
 const INDEX = v.object({
@@ -169,20 +172,40 @@ async function readTensorFiles(folder: string): Promise<TensorFiles> {
     if (record) checkRead(path, actual, record);
     return { tensors: decodeSafetensors(file, path), path, sha256: actual.sha256 };
   };
-  const whole = "model.safetensors";
-  const index = `${folder}/${TENSOR_INDEX}`;
-  if (await exists(`${folder}/${whole}`) || !await exists(index)) return await read(whole);
-  const places = readIndex(await Deno.readFile(index), index);
+  const places = await findPlaces(folder);
+  if (!places) return await read(WHOLE);
   const tensors: TensorFiles["tensors"] = new Map();
   const hashes: string[] = [];
-  for (const name of [...new Set(places.values())].sort()) {
+  for (const name of listFiles(places)) {
     const file = await read(name);
     hashes.push(file.sha256);
     for (const [tensor, values] of file.tensors) {
       if (places.get(tensor) === name) tensors.set(tensor, values);
     }
   }
-  return { tensors, path: index, sha256: sha256(hashes.join("\n")) };
+  return { tensors, path: `${folder}/${TENSOR_INDEX}`, sha256: joinHashes(hashes) };
+}
+
+/**
+ * Hashes the weights of a checkpoint folder without reading them, as {@linkcode loadCheckpoint}
+ * does. Throws an `InputError` where a file is missing.
+ */
+export async function hashWeights(folder: string): Promise<string> {
+  const places = await findPlaces(folder);
+  if (!places) return await hashNamed(`${folder}/${WHOLE}`);
+  const hashes: string[] = [];
+  for (const name of listFiles(places)) hashes.push(await hashNamed(`${folder}/${name}`));
+  return joinHashes(hashes);
+}
+
+const listFiles = (places: Map<string, string>) => [...new Set(places.values())].sort();
+const joinHashes = (hashes: readonly string[]) => sha256(hashes.join("\n"));
+
+/** Finds the file of each tensor; undefined where all are in {@linkcode WHOLE}. */
+async function findPlaces(folder: string): Promise<Map<string, string> | undefined> {
+  const index = `${folder}/${TENSOR_INDEX}`;
+  if (await exists(`${folder}/${WHOLE}`) || !await exists(index)) return undefined;
+  return readIndex(await Deno.readFile(index), index);
 }
 
 /** Reads which file holds which tensor. Throws an `InputError` where the index does not say it. */

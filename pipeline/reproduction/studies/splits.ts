@@ -12,7 +12,7 @@ import { type Claim, NOT_REPORTED } from "../../report/reproduction.ts";
 import { wayName } from "../../report/charts.ts";
 import type { Configuration } from "../../settings/configuration.ts";
 import { OFF } from "../../text/inputs.ts";
-import { isBetter } from "../claims.ts";
+import { isBetter, perSeed } from "../claims.ts";
 import {
   agreements,
   baselinesOf,
@@ -137,23 +137,6 @@ function moreRows(outcome: Outcome, lengths: readonly number[]) {
   return [...together, ...dense];
 }
 
-/** Compares two ways seed by seed: where so many tokens route, or as they were trained. */
-function perSeed(
-  ways: readonly [name: string, outcomes: readonly Outcome[]][],
-  tokens?: number,
-): { here: string; holds: boolean } {
-  const [a, b] = ways.map(([, outcomes]) =>
-    outcomes.map((outcome) =>
-      (tokens === undefined ? outcome.evaluation.scores.mixture! : scoreAt(outcome, tokens)!)
-        .perplexity
-    )
-  );
-  const texts = [a, b].map((values, i) =>
-    `${ways[i][0]} ${values.map((value) => value.toFixed(2)).join(", ")}`
-  );
-  return { here: texts.join("; "), holds: a.every((value, seed) => value < b[seed]) };
-}
-
 /** How ways to split compare. */
 export const partitioners: Study = {
   name: "partitioners",
@@ -234,13 +217,13 @@ function compareClusters(
       claim: `Routers from random parts are ahead of clusters where ${short} tokens ` +
         "route, with every seed",
       paper: "they are",
-      ...perSeed(byClusters, short),
+      ...perSeed(byClusters, { tokens: short }),
     },
     {
       claim: "Routers from random parts are ahead of clusters where whole sequences " +
         "route, with every seed",
       paper: NOT_REPORTED,
-      ...perSeed(byClusters, whole),
+      ...perSeed(byClusters, { tokens: whole }),
     },
     {
       claim: `R${later}, with every seed`,

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { Grid, type Known, rateRecipe, STUDIES } from "../../../pipeline/reproduction/grid.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
+import { modelShapes, parameterSpecs } from "../../../pipeline/model/shape.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import { gridOf, listRecipes, SMALL } from "./support.ts";
 
@@ -35,7 +36,15 @@ Deno.test("a learning rate is searched once for models that agree in shape, step
   assert(recipe("dense") !== recipe("dense", { experts: 8 }));
   assert(recipe("dense") !== recipe("dense-steps"));
   // Whatever else a training depends on keeps it from another one's rate.
-  for (const other of [{ clip: 0.1 }, { expertWarmup: 9 }, { expertTokens: 5e7 }, { init: "a" }]) {
+  const others: Partial<Configuration>[] = [
+    { clip: 0.1 },
+    { expertWarmup: 9 },
+    { expertTokens: 5e7 },
+    { init: "a" },
+    { expertArchitecture: "llama" },
+    { expertUntied: true },
+  ];
+  for (const other of others) {
     assert(recipe("dense") !== recipe("dense", other), JSON.stringify(other));
   }
   const own = [["switch", { switchExperts: 32 }], ["dense-compute", { denseHidden: 256 }]] as const;
@@ -69,10 +78,14 @@ Deno.test("both starts of routers are searched alike, once for all seeds, unless
   assertEquals(recipes({ routerRate: 0.01, rounds: 3 }), []);
   assertEquals(listRecipes(gridOf(["experts"])), []);
   const others = [
-    ...[{ routerWarmup: 9 }, { rounds: 3 }, { rounds: 4 }],
-    ...[{ routerRate: 0.01 }, { routerRate: 0.02 }],
+    { routerWarmup: 9 },
+    { rounds: 3 },
+    { rounds: 4 },
+    { routerRate: 0.01 },
+    { routerRate: 0.02 },
+    { routerArchitecture: "llama" },
   ];
-  assertEquals(new Set([{}, ...others].flatMap(recipes)).size, 12);
+  assertEquals(new Set([{}, ...others].flatMap(recipes)).size, 14);
 });
 
 Deno.test("what was found for routers holds in the runs of partitioners alone, and all studies keep theirs", () => {
@@ -170,4 +183,44 @@ Deno.test("runs have the settings of preset, file and flags, later ones first, a
     usual.expertRate,
     usual.denseRate,
   ]);
+});
+
+Deno.test("the runs of both architectures have as many weights in their matrices", () => {
+  const grid = gridOf(["architecture"], {}, { seeds: 3 });
+  const weights = grid.all.map((setup) => {
+    const { expert } = modelShapes(grid.configuration(setup));
+    return parameterSpecs(expert).filter(({ shape }) => shape.length === 2)
+      .reduce((sum, { shape: [rows, columns = 1] }) => sum + rows * columns, 0);
+  });
+  assertEquals(weights, Array(6).fill(weights[0]));
+  const names = grid.all.map(({ name }) => name);
+  assertEquals(names.filter((name) => name.startsWith("em-4-experts")).length, 3);
+  assertEquals(grid.all[3].settings.expertArchitecture, "llama");
+  const llama = gridOf(["architecture"], { expertArchitecture: "llama" });
+  assertThrows(
+    () => llama.studies[0].check!(llama.preset),
+    InputError,
+    "expertArchitecture must be gpt-neox, as the study sets the other: it is llama",
+  );
+});
+
+Deno.test("a run whose models begin from a dense model waits for that one, whichever runs are made alone", () => {
+  const jobs = (only: string[] = []) => {
+    const grid = gridOf(["branch"], {}, { seeds: 2, only });
+    const seen = new Set<string>();
+    return grid.runs().flatMap((setup) => [...grid.jobs(setup, seen)]).map(({ work, setup }) =>
+      `${work} ${setup.name}`
+    );
+  };
+  const [begin, branched] = ["em-4-experts-seed-1", "em-branch-4-experts-seed-1"];
+  for (const all of [jobs(), jobs([branched])]) {
+    assertEquals(all.filter((job) => job.startsWith("train") && job.endsWith("1")), [
+      `train ${begin}`,
+      `train ${branched}`,
+    ]);
+    assert(all.indexOf(`train ${begin}`) < all.indexOf(`split ${branched}`));
+  }
+  const grid = gridOf(["branch"]);
+  const [first, second] = grid.all.map((setup) => grid.rateRecipe("experts", setup));
+  assertEquals(second, `${first}, from a dense model`);
 });

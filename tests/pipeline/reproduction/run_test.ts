@@ -1,10 +1,15 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError, wordText } from "../../../kernels/errors.ts";
+import { readRunConfiguration } from "../../../pipeline/graph/configuration.ts";
+import { hashFile } from "../../../pipeline/graph/files.ts";
+import { readManifest } from "../../../pipeline/graph/node.ts";
 import { writeKnown } from "../../../pipeline/reproduction/folder.ts";
+import { planStudies } from "../../../pipeline/reproduction/plan.ts";
 import { readStudies } from "../../../pipeline/reproduction/results.ts";
 import { runStudies } from "../../../pipeline/reproduction/run.ts";
 import type { Setup } from "../../../pipeline/reproduction/study.ts";
-import { inFolder } from "../../tasks/support.ts";
+import { inFolder, smallCorpus } from "../../tasks/support.ts";
+import { SMALL_SETTINGS } from "../run/support.ts";
 import { gridOf, note, ratesFor, SMALL } from "./support.ts";
 
 /** Notes a run that gains over each of its dense models. */
@@ -54,7 +59,9 @@ Deno.test("pages tell of every study with as many seeds as are there, however ma
     const warnings = await run(["assignment"], 2);
     assertEquals(warnings.map((one) => one.split(/[,:]/)[0]), [
       'the study "assignment" has one seed alone',
-      ...["experts", "segments", "partitioners"].map((name) => `the study "${name}" is left out`),
+      ...["experts", "segments", "partitioners", "branch", "architecture"].map((name) =>
+        `the study "${name}" is left out`
+      ),
     ]);
     await Deno.writeTextFile(second, whole);
     // Notes elsewhere of more seeds than are asked for are taken in, too.
@@ -64,4 +71,39 @@ Deno.test("pages tell of every study with as many seeds as are there, however ma
     const sources = { run: root, sources: SMALL, studies: ["segments"], from: [other] };
     const results = await runStudies(sources);
     assert(results.some(({ runs }) => runs.length === 5));
+  }));
+
+Deno.test("the study of branching begins its second run from the dense model of its first, which its notes need no more", () =>
+  inFolder(async (folder) => {
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
+    const flags = {
+      ...SMALL_SETTINGS,
+      input: [`${folder}/docs.jsonl`],
+      expertHidden: 8,
+      expertLayers: 1,
+      expertHeads: 2,
+      expertBatch: 4,
+      expertSteps: 8,
+      expertRate: 1e-3,
+      denseRate: 1e-3,
+    };
+    const run = `${folder}/studies`;
+    const options = { run, studies: ["branch"], sources: { flags } };
+    const left = async () => {
+      const { jobs } = await planStudies(options);
+      return jobs.filter(({ done }) => !done).map(({ run, job }) => `${run} ${job}`);
+    };
+    assertEquals((await left()).length, 8); // partition, two experts and a dense model, twice
+    const [{ runs, findings }] = await runStudies(options);
+    assertEquals(findings.table.rows.length, 2);
+    const [first, second] = runs;
+    const { configuration } = (await readRunConfiguration(`${run}/${second}`))!;
+    assertEquals(configuration.init, `${run}/${first}/dense`);
+    const { sha256 } = await hashFile(`${run}/${first}/dense/model.safetensors`);
+    for (const node of ["experts/expert-00", "experts/expert-01", "dense"]) {
+      assertEquals((await readManifest(`${run}/${second}/${node}`))?.settings.init, sha256);
+    }
+    assertEquals(await left(), []);
+    await Deno.remove(`${run}/${first}`, { recursive: true });
+    assertEquals(await left(), []);
   }));

@@ -173,3 +173,22 @@ Deno.test("what splits as the preset does is the run of other studies, and text 
     "em-argmax-seed-0 argmax",
   ]);
 });
+
+Deno.test("the studies of branching and of architectures judge seed by seed, and gains beyond their intervals", () => {
+  const judged = (name: string, second: (seed: number) => Reported) => {
+    const setups = setupsFor(name, 3);
+    const reported = setups.map((_, i) => i < 3 ? { mixture: 30 } : second(i - 3));
+    const found = study(name).findings(setups.map((setup, i) => outcome(setup, reported[i])));
+    assertEquals(found.table.rows.length, 8); // a row per run, and one for the seeds of each
+    return found.claims.map(({ holds }) => holds);
+  };
+  assertEquals(judged("branch", () => ({ mixture: 29, gains: [[5, 1, 9]] })), [true, true]);
+  assertEquals(judged("branch", (seed) => ({ mixture: 29 + seed, gains: [[5, -1, 9]] })), [
+    false,
+    false,
+  ]);
+  // Dense models are alike.
+  assertEquals(judged("architecture", () => ({ mixture: 29 })), [true, true, true, false]);
+  const behind = () => ({ mixture: 31, gains: [[0, -1, 1]] satisfies Reported["gains"] });
+  assertEquals(judged("architecture", behind), [true, false, false, false]);
+});

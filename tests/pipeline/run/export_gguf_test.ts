@@ -20,6 +20,7 @@ import { exportModel } from "../../../pipeline/run/export.ts";
 import { trainDense, trainExpert } from "../../../pipeline/run/models.ts";
 import { verifyRun } from "../../../pipeline/run/verify.ts";
 import { fromBatch, readShards } from "../../../pipeline/rows/arrow.ts";
+import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { largestIds } from "../../../pipeline/serving/sampling.ts";
 import { llamaLogProbabilities } from "../model/llama_reference.ts";
 import { askLlamaCpp, hasLlamaCpp } from "../model/checkpoints/gguf/llama_cpp.ts";
@@ -102,53 +103,70 @@ const TOLERANCES = {
 };
 type SaveDtype = keyof typeof TOLERANCES;
 
-Deno.test({
-  name:
-    "exportModel() has llama.cpp compute an expert, a dense model and a router as evaluate and generate do",
-  ignore: !hasLlamaCpp,
-  fn: () =>
-    withPartition(async (run) => {
-      const sources = { flags: TRAINING };
-      await trainExpert(0, { run, sources });
-      await trainDense("batch", { run, sources });
-      const sequences = await heldOut(run);
-      const prompts = Array.from({ length: PROMPTS }, (_, i) => {
-        const from = PROMPT * Math.floor(i / sequences.length);
-        return sequences[i % sequences.length].slice(from, from + PROMPT);
-      });
-      const models = {
-        "experts/expert-00": { expert: 0 },
-        dense: { model: `${run}/dense/` },
-        "partitioner/router-00": { model: `${run}/partitioner/router-00` },
-      };
-      for (const [folder, which] of Object.entries(models)) {
-        const model = await loadCheckpoint(`${run}/${folder}`);
-        const expected = (await scores(model, sequences)).flat();
-        for (const saveDtype of Object.keys(TOLERANCES) as SaveDtype[]) {
-          const output = `${run}/export/${saveDtype}`;
-          const own = { ...which, run, output, saveDtype, to: "gguf" as const, force: true };
-          const { files } = await exportModel(own);
-          assertEquals(Object.keys(files), [`${basename(folder)}-${saveDtype}.gguf`]);
-          const file = `${output}/${Object.keys(files)[0]}`;
-          const isExact = saveDtype === "f32";
-          const answer = await askLlamaCpp({ file, sequences, prompts: isExact ? prompts : [] });
-          const what = `${folder} as ${saveDtype}`;
-          assertStringIncludes(answer.description, saveDtype.toUpperCase());
-          const found = answer.logProbabilities.flat();
-          assertEquals(found.length, expected.length);
-          const { logProbability, perplexity } = TOLERANCES[saveDtype];
-          const off = largestDifference(expected, found);
-          assert(off < logProbability, `${what}: a log-probability is off by ${off}`);
-          const share = Math.abs(Math.exp(mean(expected) - mean(found)) - 1);
-          assert(share < perplexity, `${what}: perplexity is off by ${share}`);
-          if (isExact) {
-            assertEquals(answer.continuations, await continuations(model, prompts), what);
+/** Settings of models of either architecture, and the folders of models that are exported. */
+const ARCHITECTURES: Record<string, { flags: Partial<Configuration>; folders: string[] }> = {
+  "gpt-neox": { flags: TRAINING, folders: ["experts/expert-00", "dense", "partitioner/router-00"] },
+  llama: {
+    flags: {
+      ...TRAINING,
+      expertArchitecture: "llama",
+      expertKvHeads: 1,
+      expertHeadSize: 24,
+      expertRopeTheta: 500_000,
+    },
+    folders: ["experts/expert-00"],
+  },
+};
+
+for (const [architecture, { flags, folders }] of Object.entries(ARCHITECTURES)) {
+  Deno.test({
+    name:
+      `exportModel() has llama.cpp compute models of ${architecture}'s shape as evaluate and generate do`,
+    ignore: !hasLlamaCpp,
+    fn: () =>
+      withPartition(async (run) => {
+        const sources = { flags };
+        await trainExpert(0, { run, sources });
+        if (folders.includes("dense")) await trainDense("batch", { run, sources });
+        const sequences = await heldOut(run);
+        const prompts = Array.from({ length: PROMPTS }, (_, i) => {
+          const from = PROMPT * Math.floor(i / sequences.length);
+          return sequences[i % sequences.length].slice(from, from + PROMPT);
+        });
+        for (const folder of folders) {
+          const which = folder.startsWith("experts")
+            ? { expert: 0 }
+            : { model: `${run}/${folder}/` };
+          const model = await loadCheckpoint(`${run}/${folder}`);
+          const expected = (await scores(model, sequences)).flat();
+          for (const saveDtype of Object.keys(TOLERANCES) as SaveDtype[]) {
+            const output = `${run}/export/${saveDtype}`;
+            const own = { ...which, run, output, saveDtype, to: "gguf" as const, force: true };
+            const { files } = await exportModel(own);
+            assertEquals(Object.keys(files), [`${basename(folder)}-${saveDtype}.gguf`]);
+            const file = `${output}/${Object.keys(files)[0]}`;
+            const isExact = saveDtype === "f32";
+            const answer = await askLlamaCpp({ file, sequences, prompts: isExact ? prompts : [] });
+            const what = `${folder} as ${saveDtype}`;
+            const name = architecture.replace("-", "");
+            assertStringIncludes(answer.description, name);
+            assertStringIncludes(answer.description, saveDtype.toUpperCase());
+            const found = answer.logProbabilities.flat();
+            assertEquals(found.length, expected.length);
+            const { logProbability, perplexity } = TOLERANCES[saveDtype];
+            const off = largestDifference(expected, found);
+            assert(off < logProbability, `${what}: a log-probability is off by ${off}`);
+            const share = Math.abs(Math.exp(mean(expected) - mean(found)) - 1);
+            assert(share < perplexity, `${what}: perplexity is off by ${share}`);
+            if (isExact) {
+              assertEquals(answer.continuations, await continuations(model, prompts), what);
+            }
           }
         }
-      }
-      assertEquals((await verifyRun(run)).problems, []);
-    }, SETTINGS),
-});
+        assertEquals((await verifyRun(run)).problems, []);
+      }, SETTINGS),
+  });
+}
 
 Deno.test("exportModel() writes a GGUF file once, the same bytes again, and leaves nothing where it must not write", () =>
   withPartition(async (run) => {

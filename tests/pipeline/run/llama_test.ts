@@ -5,14 +5,20 @@ import {
   encodeSafetensors,
   type SafetensorsDtype,
 } from "../../../pipeline/model/checkpoints/safetensors.ts";
-import { initialWeights } from "../../../pipeline/model/parameters.ts";
+import { initialWeights, type Weights } from "../../../pipeline/model/parameters.ts";
 import { type ModelConfig, parameterSpecs } from "../../../pipeline/model/shape.ts";
+import { loadCheckpointConfig } from "../../../pipeline/model/checkpoints/hugging_face_config.ts";
+import { readCost } from "../../../pipeline/cost/mod.ts";
 import { adoptExpert } from "../../../pipeline/run/adopt.ts";
+import { derive } from "../../../pipeline/run/derive.ts";
 import { evaluateRun } from "../../../pipeline/run/evaluate_run.ts";
 import { planExperts } from "../../../pipeline/run/estimate.ts";
+import { exportModel } from "../../../pipeline/run/export.ts";
 import { trainDense, trainExpert } from "../../../pipeline/run/models.ts";
+import { verifyRun } from "../../../pipeline/run/verify.ts";
 import { askRun } from "../../../pipeline/run/zero_shot.ts";
 import { generate } from "../../../pipeline/serving/mod.ts";
+import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { loadTokenizer } from "../../../pipeline/text/tokenizer.ts";
 import { hashes } from "../../tasks/support.ts";
 import { withPartition } from "./support.ts";
@@ -54,15 +60,26 @@ async function writeForeign(
   const notes = { eos: tokenizer.eos };
   await Deno.mkdir(folder, { recursive: true });
   await saveModelFolder(folder, config, weights, { notes, tokenizer, dtype });
-  await Deno.remove(`${folder}/model.safetensors`);
+  if (more.tensor) weights.set(more.tensor, new Float32Array(2));
+  await divideFile(folder, config, weights, dtype);
   const path = `${folder}/config.json`;
   const { smalltalk: _, ...fields } = JSON.parse(await Deno.readTextFile(path));
   await Deno.writeTextFile(path, JSON.stringify({ ...fields, ...more.fields }));
-  const tensors = parameterSpecs(config).map(({ name, shape }) =>
-    [name, { shape: shape as number[], values: weights.get(name)! }] as const
+}
+
+/** Writes weights into two files with an index, in place of the one that a checkpoint has. */
+async function divideFile(
+  folder: string,
+  config: ModelConfig,
+  weights: Weights,
+  dtype: SafetensorsDtype = "F32",
+) {
+  await Deno.remove(`${folder}/model.safetensors`);
+  const shapes = new Map(parameterSpecs(config).map(({ name, shape }) => [name, [...shape]]));
+  const tensors = [...weights].map(([name, values]) =>
+    [name, { shape: shapes.get(name) ?? [values.length], values }] as const
   );
   const half = Math.floor(tensors.length / 2);
-  if (more.tensor) tensors.push([more.tensor, { shape: [2], values: new Float32Array(2) }]);
   const weightMap: Record<string, string> = {};
   for (const [i, part] of [tensors.slice(0, half), tensors.slice(half)].entries()) {
     const file = `model-0000${i + 1}-of-00002.safetensors`;
@@ -150,29 +167,84 @@ Deno.test("adoptExpert() refuses folders that it does not support in one line th
     assertEquals(await hashes(run), before);
   }));
 
-Deno.test("trainExpert() begins every expert from one Llama checkpoint, and refuses one of another shape by its sizes", () =>
+Deno.test("a mixture of both shapes is tuned, split, written for other tools and costed, each expert in its own shape", () =>
   withPartition(async (run) => {
-    await trainDense("batch", { run, sources: { flags: LLAMA } });
-    const init = `${run}/../seed`;
-    await Deno.rename(`${run}/dense`, init);
-    const flags = { ...LLAMA, init, expertRate: 1e-9, expertWarmup: 0 };
-    const seed = await loadCheckpoint(init);
-    for (const expert of [0, 1]) {
-      await trainExpert(expert, { run, sources: { flags } });
-      const { weights } = await loadCheckpoint(`${run}/experts/expert-0${expert}`);
-      for (const [name, values] of seed.weights) {
-        const moved = Math.max(
-          ...weights.get(name)!.map((value, i) => Math.abs(value - values[i])),
-        );
-        assert(moved < 1e-7, `${name} of expert ${expert} moved by ${moved}`);
-      }
+    const folder = `${run}/..`;
+    await trainExpert(0, { run, sources: { flags: GPT_NEOX } });
+    await writeForeign(`${folder}/foreign`, run, "BF16");
+    await adoptExpert({ run, expert: 1, from: `${folder}/foreign` });
+    const architectures = (of: string, experts: number) =>
+      Promise.all(Array.from({ length: experts }, async (_, expert) => {
+        const { config } = await loadCheckpointConfig(`${of}/experts/expert-0${expert}`);
+        return config.architecture;
+      }));
+
+    const lines = Array.from({ length: 40 }, (_, i) => {
+      const prompt = `${i % 2 === 0 ? "sail wave gull" : "const return import"} ${i}`;
+      return `${JSON.stringify({ prompt, response: " storm" })}\n`;
+    });
+    await Deno.writeTextFile(`${folder}/pairs.jsonl`, lines.join(""));
+    const tuned = `${folder}/tuned`;
+    await derive({ run: tuned, from: run, tune: [`${folder}/pairs.jsonl`] });
+    assertEquals(await architectures(tuned, 2), [undefined, "llama"]);
+    const split = `${folder}/split`;
+    await derive({ run: split, from: run, splitExpert: 1 });
+    assertEquals(await architectures(split, 3), [undefined, "llama", "llama"]);
+    for (const derived of [tuned, split]) {
+      const { scores } = await evaluateRun({ run: derived, resamples: 10 });
+      assert(scores.mixture!.perplexity > 1);
+      assertEquals((await verifyRun(derived)).problems, []);
     }
-    const refused = [
-      [{ ...LLAMA, expertKvHeads: 2, init }, "key-value heads"],
-      [{ ...GPT_NEOX, expertArchitecture: "gpt-neox", expertKvHeads: 0, init }, "architecture"],
-    ] as const;
-    for (const [flags, name] of refused) {
-      const training = () => trainExpert(0, { run, force: true, sources: { flags } });
-      await assertRejects(training, InputError, `${name} must be that of the model to train`);
-    }
+
+    await exportModel({ run, expert: 1, untie: true, output: `${folder}/untied` });
+    const { weights } = await loadCheckpoint(`${folder}/untied`);
+    assertEquals(weights, (await loadCheckpoint(`${run}/experts/expert-01`)).weights);
+    const { parameters } = await readCost({ run, flops: 1, utilisation: 1 });
+    assert(parameters.expert > 0);
   }));
+
+/** Settings of models of either shape that begin from a checkpoint, and what is refused then. */
+const BEGINNING = {
+  llama: {
+    flags: LLAMA,
+    refused: [
+      [{ ...LLAMA, expertKvHeads: 2 }, "key-value heads"],
+      [GPT_NEOX, "architecture"],
+    ],
+  },
+  "gpt-neox": { flags: GPT_NEOX, refused: [[LLAMA, "architecture"]] },
+} as const;
+
+for (const [name, { flags, refused }] of Object.entries(BEGINNING)) {
+  Deno.test(`experts and dense models begin from one checkpoint of ${name}'s shape, and refuse another shape by its sizes`, () =>
+    withPartition(async (run) => {
+      await trainDense("batch", { run, sources: { flags } });
+      const init = `${run}/../seed`;
+      await Deno.rename(`${run}/dense`, init);
+      const still = { ...flags, init, expertRate: 1e-9, expertWarmup: 0 };
+      const sources = { flags: still };
+      const seed = await loadCheckpoint(init);
+      await divideFile(init, seed.config, seed.weights);
+      for (const expert of [0, 1]) await trainExpert(expert, { run, sources });
+      await trainDense("batch", { run, sources });
+      for (const folder of ["experts/expert-00", "experts/expert-01", "dense"]) {
+        const { weights } = await loadCheckpoint(`${run}/${folder}`);
+        for (const [name, values] of seed.weights) {
+          const moved = Math.max(
+            ...weights.get(name)!.map((value, i) => Math.abs(value - values[i])),
+          );
+          assert(moved < 1e-7, `${name} of ${folder} moved by ${moved}`);
+        }
+      }
+      for (const [others, size] of refused) {
+        const given: Partial<Configuration> = {
+          expertArchitecture: "gpt-neox",
+          expertKvHeads: 0,
+          ...others,
+          init,
+        };
+        const training = () => trainExpert(0, { run, force: true, sources: { flags: given } });
+        await assertRejects(training, InputError, `${size} must be that of the model to train`);
+      }
+    }));
+}
