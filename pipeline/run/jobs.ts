@@ -51,7 +51,8 @@ import {
   requestGraph,
   runGraph,
 } from "./plan.ts";
-import { chooseShare, refuseRevision, type RunOptions } from "./run.ts";
+import { refuseRevision } from "./refusal.ts";
+import { chooseShare, type RunOptions } from "./run.ts";
 import { checkAlone, resolveSettings } from "./settings.ts";
 import { STAGES } from "../stages/stages.ts";
 import { allTargets, denseTarget, type Target } from "../stages/targets.ts";

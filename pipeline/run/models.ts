@@ -7,15 +7,16 @@
  */
 
 import { ensure, InputError, say, setting } from "../../kernels/errors.ts";
-import { listScratches } from "../graph/folder.ts";
+import { describeNodes } from "../graph/describe.ts";
 import { type Node, readManifest, SEQUENCES, TOKENIZER } from "../graph/node.ts";
-import { replacements } from "../graph/replace.ts";
+import { replacementOf } from "../graph/replace.ts";
 import { Walk } from "../graph/walk.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { describeAdoption } from "../training/adoption.ts";
 import { listCheckpoints } from "../training/resume.ts";
 import { needConfiguration, partitionRemedy } from "../stages/parts.ts";
 import { Bank } from "../stages/bank.ts";
+import { refusalOf } from "./refusal.ts";
 import { openRun, type RunOptions, type RunWatch } from "./run.ts";
 import { trainingSettings } from "./settings.ts";
 import {
@@ -111,25 +112,25 @@ async function refuseReplaced(
   targets: ReadonlyMap<string, Target>,
   { resume, replace }: TrainOptions,
 ): Promise<void> {
-  for (const { node, because, then, now } of await replacements(walk)) {
-    const { manifest } = await walk.of(node);
+  for (const record of await describeNodes(walk)) {
+    const replacement = replacementOf(record);
+    if (!replacement) continue;
+    const { node, manifest, scratches } = record;
     const { name } = targets.get(node.name)!;
     const refuse = (verb: string, fact: string, how: string) =>
       new InputError(`Cannot ${verb} ${name} as ${fact}`, {
         where: walk.path(node.name),
         remedy: say`${how} with ${setting("force")}`,
       });
-    const adoption = describeAdoption(manifest);
-    if (adoption) {
-      const fact =
-        `what is there must not come from elsewhere: it was adopted from "${adoption.from}"`;
+    const refusal = refusalOf(record);
+    if (refusal === "adopted") {
+      const { from } = describeAdoption(manifest)!;
+      const fact = `what is there must not come from elsewhere: it was adopted from "${from}"`;
       throw refuse("train", fact, "train it here instead");
     }
     if (!manifest || replace) continue;
     if (resume) {
-      const saved = await Promise.all(
-        (await listScratches(walk.run, node.name)).map(listCheckpoints),
-      );
+      const saved = await Promise.all(scratches.map(({ path }) => listCheckpoints(path)));
       if (saved.some((states) => states.length > 0)) continue;
       throw refuse(
         "resume",
@@ -137,9 +138,9 @@ async function refuseReplaced(
         "start again",
       );
     }
-    if (!(because in node.settings) && !(because in manifest.settings)) continue; // it is of another text
-    const [before, after] = [then, now].map((value) => JSON.stringify(value));
-    const fact = `it was trained with another ${because}: ${before} then, ${after} now`;
+    if (refusal !== "setting") continue; // it is of another text
+    const [then, now] = [replacement.then, replacement.now].map((value) => JSON.stringify(value));
+    const fact = `it was trained with another ${replacement.because}: ${then} then, ${now} now`;
     throw refuse("train", fact, "train it again");
   }
 }

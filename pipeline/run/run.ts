@@ -12,7 +12,6 @@ import { InputError, say, setting, task, type Text } from "../../kernels/errors.
 import { makeAll, type MakeOptions } from "../graph/make.ts";
 import type { Owner } from "../graph/lock.ts";
 import { LEARN, type Node, splitNeed } from "../graph/node.ts";
-import { type Replacement, replacements } from "../graph/replace.ts";
 import { Walk } from "../graph/walk.ts";
 import type { Document } from "../text/readers.ts";
 import { readRunConfiguration, writeRunConfiguration } from "../graph/configuration.ts";
@@ -30,6 +29,7 @@ import {
   stageStates,
 } from "./plan.ts";
 import { noteDescendant } from "./descendants.ts";
+import { refuseRevision } from "./refusal.ts";
 import { checkAlone, nodeFolders, OWN_FOLDERS, resolveSettings } from "./settings.ts";
 import { STAGES } from "../stages/stages.ts";
 import { GIVEN_TEXT, type GivenText, type Text as RunText } from "../stages/text.ts";
@@ -390,23 +390,6 @@ async function refuseChanges(options: RunOptions): Promise<void> {
   if (files) throw refuse(files);
   const open = stages.find(({ toMake }) => toMake > 0);
   if (open) throw refuse(`stage "${open.stage}" would run (${open.because || "it follows"})`);
-}
-
-/** Throws an `InputError` where another version made a run, which would make other bytes. */
-export async function refuseRevision(walk: Walk): Promise<void> {
-  const { run } = walk;
-  const isOther = ({ because }: Replacement) => because === "revision";
-  const other = (await replacements(walk)).find(isOther);
-  if (!other) return;
-  const { name } = other.node;
-  const { version } = (await walk.of(other.node)).manifest!.made;
-  throw new InputError(
-    `Cannot go on in "${run}" as one version must make all of it: "${name}" was made by ${version}`,
-    {
-      where: `${run}/${name}`,
-      remedy: say`use that version, or make it again with ${setting("force")}`,
-    },
-  );
 }
 
 /**

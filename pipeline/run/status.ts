@@ -8,7 +8,6 @@
 import { InputError, task, type TaskReference, type Text } from "../../kernels/errors.ts";
 import { listOwners, type Owner } from "../graph/lock.ts";
 import type { Asked, Manifest } from "../graph/node.ts";
-import { replacementOf } from "../graph/replace.ts";
 import { Walk } from "../graph/walk.ts";
 import { type Configuration, FIELDS } from "../settings/configuration.ts";
 import { describeAdoption } from "../training/adoption.ts";
@@ -23,6 +22,7 @@ import {
   type StageState,
   stageStates,
 } from "./plan.ts";
+import { refusalOf } from "./refusal.ts";
 import { partitionStates } from "./run.ts";
 import { STAGES } from "../stages/stages.ts";
 
@@ -133,7 +133,7 @@ function describeStage(run: string, state: StageState): StageStatus {
   const holders = distinct(records.flatMap(({ owners }) => owners));
   const adopted = describeAdoption(manifests.at(-1));
   const why = adopted && state.state === "up to date" ? `adopted from "${adopted.from}"` : because;
-  const force = isRefused(state) ? { force: true } : {};
+  const force = records.some(refusalOf) ? { force: true } : {};
   return {
     ...known,
     ...why ? { because: why } : {},
@@ -146,22 +146,6 @@ function describeStage(run: string, state: StageState): StageStatus {
     holders,
     state: holders.length > 0 ? "being made" : state.state,
   };
-}
-
-/**
- * Whether a task refuses to make a stage unless that is accepted: another version made it, or a
- * training by other settings or elsewhere.
- */
-function isRefused({ records }: StageState): boolean {
-  return records.some((record) => {
-    const { node, manifest } = record;
-    const replaced = replacementOf(record);
-    if (replaced?.because === "revision") return true;
-    if (!node.asked?.command.task.startsWith("train-") || !record.toMake || !manifest) return false;
-    const isOfSetting = replaced !== undefined &&
-      (replaced.because in node.settings || replaced.because in manifest.settings);
-    return describeAdoption(manifest) !== undefined || isOfSetting;
-  });
 }
 
 /** Gives the settings of a run with which nodes were made. */
