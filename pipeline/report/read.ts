@@ -39,7 +39,7 @@ import { fromBatch, readShards } from "../rows/arrow.ts";
 import { adoptedExperts } from "../training/adoption.ts";
 import { readRunConfiguration } from "../graph/configuration.ts";
 import { readRoundMetrics } from "../graph/events.ts";
-import { checkRunFolder, exists, listEntries, withRemedy } from "../graph/files.ts";
+import { askAll, checkRunFolder, exists, listEntries, withRemedy } from "../graph/files.ts";
 import { printable } from "../graph/printable.ts";
 import { conform } from "../graph/schema.ts";
 import { readTimes, secondsByNode } from "../graph/timing.ts";
@@ -214,16 +214,17 @@ async function summarizeFolders(
   nodes: ReadonlyMap<string, Manifest>,
   spentOn: (node: string) => Spent,
 ) {
-  const folders = Map.groupBy(nodes.values(), ({ name }) => name.split("/")[0]);
+  const folders = Map.groupBy(nodes.keys(), (name) => name.split("/")[0]);
   folders.delete("report"); // a page tells nothing of itself
-  return await Promise.all([...folders].map(async ([folder, all]) => {
-    const damages = await Promise.all(
-      all.map((node) => findDamage(`${run}/${node.name}`, node, false)),
+  return await Array.fromAsync(folders, async ([folder, names]) => {
+    const all = names.map((name) => nodes.get(name)!);
+    const damages = await askAll(
+      names,
+      (name) => findDamage(`${run}/${name}`, nodes.get(name)!, false),
     );
-    const files = all.flatMap((node, i) =>
-      damages[i] === undefined ? Object.values(node.files) : []
-    );
-    const spent = all.map(({ name }) => spentOn(name));
+    const whole = all.filter((_, i) => damages[i] === undefined);
+    const sizes = whole.flatMap(({ files }) => Object.values(files).map(({ bytes }) => bytes));
+    const spent = names.map(spentOn);
     const times = spent.filter((seconds) => typeof seconds === "number");
     const seconds: Spent = times.length > 0
       ? sum(times)
@@ -235,15 +236,15 @@ async function summarizeFolders(
       folder,
       nodes: all.length,
       seconds,
-      files: files.length,
-      bytes: sum(files.map(({ bytes }) => bytes)),
+      files: sizes.length,
+      bytes: sum(sizes),
       counts: {
         tokens: count("tokens"),
         sequences: count("sequences"),
         documents: count("documents"),
       },
     };
-  }));
+  });
 }
 
 /**

@@ -7,7 +7,9 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
+import { readRun } from "../../../pipeline/report/read.ts";
 import { report } from "../../../pipeline/report/report.ts";
+import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 import { LIGHT } from "../../../pipeline/report/charts.ts";
 import {
   EVALUATION,
@@ -346,4 +348,23 @@ Deno.test("report() checks claims by the manifest of their pages, and heeds none
     await report({ run });
     await Deno.writeTextFile(`${run}/reproduction.json`, text + "\n");
     await assertRejects(() => report({ run }), InputError, "it must be as it was made");
+  }));
+
+Deno.test("readRun() asks for few files of a folder at once, however many lie there", () =>
+  inFolder(async (run) => {
+    await writeRunConfiguration(run, defaultConfiguration());
+    for (let i = 0; i < 100; i++) await writeNode(run, `split/${i}`, { files: { a: "a" } });
+    const { lstat } = Deno;
+    let asked = 0;
+    let most = 0;
+    Deno.lstat = async (path) => {
+      most = Math.max(most, ++asked);
+      return await lstat(path).finally(() => asked--);
+    };
+    try {
+      await readRun(run);
+    } finally {
+      Deno.lstat = lstat;
+    }
+    assert(most > 1 && most <= 64, `${most} files at once`);
   }));

@@ -12,6 +12,8 @@ import {
   writeRunConfiguration,
 } from "../../../pipeline/graph/configuration.ts";
 import { recordTime } from "../../../pipeline/graph/timing.ts";
+import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
+import { inFolder } from "../../tasks/support.ts";
 import { withPartition } from "./support.ts";
 
 const flags = {
@@ -112,3 +114,20 @@ Deno.test("readTrainings() counts steps and FLOP/s as trainings do, with the tok
     await Deno.mkdir(`${run}/scratch/dense-compute~0123456789abcdef`);
     assertEquals((await reported())!.steps, steps); // as it counts without the manifest
   }, { holdout: 0.5 }));
+
+Deno.test("readTrainings() lists each folder of a run once, however many experts it has", () =>
+  inFolder(async (run) => {
+    await writeRunConfiguration(run, { ...defaultConfiguration(), experts: 64 });
+    const { readDir } = Deno;
+    const listed: string[] = [];
+    Deno.readDir = (path) => {
+      listed.push(String(path));
+      return readDir(path);
+    };
+    try {
+      assertEquals((await readTrainings(run)).length, 64);
+    } finally {
+      Deno.readDir = readDir;
+    }
+    assertEquals(listed.length, new Set(listed).size);
+  }));
