@@ -240,7 +240,7 @@ async function assignRows(
 
 /**
  * Writes the `count` assigned rows of a side, a file for each block, in batches of the rows between
- * two numbers.
+ * two numbers: one after another, and an empty one for each file.
  */
 export async function writeAssigned(
   making: Making,

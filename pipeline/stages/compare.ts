@@ -26,7 +26,7 @@ import { conform, count, finite, MANIFEST } from "../graph/schema.ts";
 import { assignmentPlace, BY_PRICES } from "./assign.ts";
 import { blocksIn } from "../text/counts.ts";
 import { assignmentNode, listBranchRows, scoresNode, tokensNode } from "./token_rows.ts";
-import { joinSide } from "./learn.ts";
+import { JoinedRows } from "./learn.ts";
 import { type ExpertPart } from "./parts.ts";
 
 /** What is compared. */
@@ -102,12 +102,11 @@ class Comparison {
     };
     // Parts of which a row is wrong: those after it are not compared.
     const wrong = new Set<number>();
-    const joined = this.#levels.length > 0 ? await this.#expertsOfTree(side) : undefined;
-    let at = 0;
+    using joined = this.#levels.length > 0 ? await this.#openTree(side) : undefined;
     for (const block of this.#blocks) {
       const node = tokensNode({ name: block });
       const rows = Number(manifests.get(node)!.result[`${side}Sequences`]);
-      const experts = joined ? joined.subarray(at, at += rows) : await this.#assigned(block, side);
+      const experts = joined?.next(rows).expert ?? await this.#assigned(block, side);
       const tokens = this.#cursor(this.#read(`${node}/${side}.arrow`));
       for (const expert of experts) {
         if (!await tokens.fill()) break;
@@ -165,8 +164,8 @@ class Comparison {
     }
   }
 
-  /** Checks the assignments of all branches of a tree, and gives the experts that they lead to. */
-  async #expertsOfTree(side: Side): Promise<Uint16Array> {
+  /** Checks the assignments of all branches of a tree, and opens what they say together. */
+  async #openTree(side: Side): Promise<JoinedRows> {
     const { run, manifests } = this.of;
     const blocks = this.#blocks.map((name) => ({ name }));
     for (const branch of listBranches(this.#levels)) {
@@ -176,7 +175,7 @@ class Comparison {
     }
     const path = (name: string) => `${run}/${name}`;
     const manifest = (name: string) => manifests.get(name)!;
-    return (await joinSide({ path, manifest }, blocks, this.#levels, side)).expert;
+    return await JoinedRows.open({ path, manifest }, blocks, this.#levels, side);
   }
 
   /**

@@ -13,11 +13,11 @@
  */
 
 import { basename } from "node:path";
-import { InputError } from "../../kernels/errors.ts";
+import { ensure, InputError } from "../../kernels/errors.ts";
 import { type Making, type Node, oneByOne } from "../graph/node.ts";
 import { joinArrays } from "../rows/bytes.ts";
 import { readAt } from "../rows/ipc/messages.ts";
-import { hashNamed, withRemedy, writeAll } from "../graph/files.ts";
+import { hashNamed, withRemedy, writeAll, writing } from "../graph/files.ts";
 import { verifyFile } from "../graph/schema.ts";
 import {
   hashKey,
@@ -43,6 +43,10 @@ const MOST_BEFORE = 100;
 const BUCKETS = 1024;
 /** Rows that are joined at once: so many buckets, at least one. */
 const MOST_ROWS = 2 ** 20;
+/** Documents that are compared at most: their numbers are u32. */
+const MOST_DOCUMENTS = 2 ** 32;
+/** Rows of tables that wait in memory to be put in the order of their buckets. */
+const HELD_ROWS = 2 ** 22;
 
 /** Documents that a node hashes. Those without a side are for training. */
 export interface Hashed extends Pick<Node, "name" | "needs" | "settings"> {
@@ -161,13 +165,33 @@ export function tableBytes(documents: readonly Halves[]): Uint8Array<ArrayBuffer
   return new Uint8Array(table.buffer);
 }
 
-function readRows(path: string, from: number, to: number): Uint32Array {
+/** The table of one kind of hashes of the documents of one side of a node. */
+interface Table {
+  path: string;
+  /** The number of the node's first document. */
+  first: number;
+  /** Which of the sides that are joined it is of. */
+  side: number;
+}
+
+/** Reads the end of each bucket of a table, in rows. */
+const readEnds = (file: Deno.FsFile): Uint32Array =>
+  new Uint32Array(readAt(file, 0, 4 * BUCKETS).buffer);
+
+/** Reads a table, with the numbers of its documents through all nodes. */
+function readTable({ path, first }: Table): { ends: Uint32Array; rows: Uint32Array } {
   using file = Deno.openSync(path); // a promise costs ten times as much as the answer
-  const read = (at: number, count: number) =>
-    new Uint32Array(readAt(file, 4 * at, 4 * count).buffer);
-  const ends = read(0, Math.min(to, BUCKETS));
-  const begin = from === 0 ? 0 : ends[from - 1];
-  return read(BUCKETS + 3 * begin, 3 * (ends.at(-1)! - begin));
+  const ends = readEnds(file);
+  const rows = new Uint32Array(readAt(file, 4 * BUCKETS, 12 * ends.at(-1)!).buffer);
+  for (let at = 2; at < rows.length; at += 3) rows[at] += first;
+  return { ends, rows };
+}
+
+/** Adds the number of rows in each bucket of a table to these `counts`. */
+function countBuckets({ path }: Table, counts: Float64Array): void {
+  using file = Deno.openSync(path);
+  const ends = readEnds(file);
+  for (const [bucket, end] of ends.entries()) counts[bucket] += end - (ends[bucket - 1] ?? 0);
 }
 
 /**
@@ -194,6 +218,11 @@ export class Compared {
       const first = end;
       return { ...node, first, end: end += Number(making.manifest(node.name).result.documents) };
     });
+    const [all, most] = [end, MOST_DOCUMENTS].map((number) => number.toLocaleString("en"));
+    ensure(
+      end <= MOST_DOCUMENTS,
+      `Cannot compare documents as there must be at most ${most} of them: there are ${all}`,
+    );
   }
 
   /**
@@ -202,28 +231,26 @@ export class Compared {
    */
   async join(kind: Kind, ...sides: readonly (readonly [Side, OnRow])[]): Promise<void> {
     const nodes = this.nodes.filter(({ kinds }) => kinds.includes(kind));
-    const tables = sides.flatMap(([side, onRow], i) =>
-      nodes.map(({ name, first }) => {
-        const path = `${this.making.path(name)}/${kind}-${side}.u32`;
-        return { path, first, onRow, isFirst: i === 0 };
-      })
+    const tables = sides.flatMap(([name], side) =>
+      nodes.map((node): Table => ({
+        path: `${this.making.path(node.name)}/${kind}-${name}.u32`,
+        first: node.first,
+        side,
+      }))
     );
     for (const { path } of tables) await verifyFile(path);
-    const all = tables.reduce((sum, { path }) => sum + Deno.statSync(path).size / 12, 0);
-    const step = Math.max(1, Math.floor(BUCKETS * MOST_ROWS / all));
-    for (let from = 0; from < BUCKETS; from += step) {
-      await new Promise((resolve) => setTimeout(resolve)); // so that the signal is heard
-      this.signal?.throwIfAborted();
+    for await (const rowsBySide of this.#readByBuckets(tables, sides.length)) {
       const kept = new Map<number, number[]>();
       // By the lower bits of a hash: for most rows of the other side a look is enough.
       const seen = new Uint8Array(MOST_ROWS);
-      for (const { path, first, onRow, isFirst } of tables) {
-        const rows = readRows(path, from, from + step);
+      for (const [side, rows] of rowsBySide.entries()) {
+        const [, onRow] = sides[side];
+        const isFirst = side === 0;
         for (let at = 0; at < rows.length; at += 3) {
           const place = rows[at + 1] % MOST_ROWS;
           if (!isFirst && seen[place] === 0) continue;
           const key = hashKey(rows[at], rows[at + 1]);
-          const document = rows[at + 2] + first;
+          const document = rows[at + 2];
           const own = kept.get(key);
           if (own || isFirst) onRow(document, own);
           if (own || !isFirst) continue;
@@ -232,6 +259,93 @@ export class Compared {
         }
       }
     }
+  }
+
+  /**
+   * Yields the rows of tables by their sides, some buckets at a time. Where there are too many for
+   * memory, a file gets them first, in the order of their buckets. So each table is opened twice,
+   * however many buckets there are.
+   */
+  async *#readByBuckets(
+    tables: readonly Table[],
+    sides: number,
+  ): AsyncGenerator<readonly Uint32Array[]> {
+    const counts = Array.from({ length: sides }, () => new Float64Array(BUCKETS));
+    for (const table of tables) countBuckets(table, counts[table.side]);
+    const all = counts.flatMap((ofSide) => [...ofSide]).reduce((a, b) => a + b, 0);
+    const step = Math.max(1, Math.floor(BUCKETS * MOST_ROWS / all));
+    if (step >= BUCKETS) {
+      await this.#pause();
+      const bySide = counts.map((_, own) => tables.filter(({ side }) => side === own));
+      yield bySide.map((own) => joinArrays(Uint32Array, own.map((table) => readTable(table).rows)));
+      return;
+    }
+    const path = `${this.making.folder}/rows.u32`;
+    using file = await writing(
+      path,
+      () => Deno.open(path, { read: true, write: true, createNew: true }),
+    );
+    const spans = await this.#sortByBuckets(tables, counts, step, { file, path });
+    for (const bySide of spans) {
+      await this.#pause();
+      yield bySide.map(({ start, end }) =>
+        new Uint32Array(readAt(file, 12 * start, 12 * (end - start)).buffer)
+      );
+    }
+    await Deno.remove(path);
+  }
+
+  /**
+   * Writes the rows of tables into a file, `step` buckets after `step` buckets and of these one
+   * side after the other. Returns the rows from which and before which each lies there.
+   */
+  async #sortByBuckets(
+    tables: readonly Table[],
+    counts: readonly Float64Array[],
+    step: number,
+    { file, path }: { file: Deno.FsFile; path: string },
+  ): Promise<{ start: number; end: number }[][]> {
+    let place = 0;
+    const spans = Array.from(
+      { length: Math.ceil(BUCKETS / step) },
+      (_, i) =>
+        counts.map((ofSide) => {
+          const start = place;
+          for (const count of ofSide.subarray(i * step, (i + 1) * step)) place += count;
+          return { start, end: start };
+        }),
+    );
+    let held: (ReturnType<typeof readTable> & { side: number })[] = [];
+    let rows = 0;
+    for (const [i, table] of tables.entries()) {
+      held.push({ ...readTable(table), side: table.side });
+      rows += held.at(-1)!.rows.length / 3;
+      if (rows < HELD_ROWS && i + 1 < tables.length) continue;
+      await this.#pause();
+      for (const [i, bySide] of spans.entries()) {
+        for (const [side, span] of bySide.entries()) {
+          const parts = held.filter((one) => one.side === side).map(({ ends, rows }) =>
+            rows.subarray(
+              3 * (ends[i * step - 1] ?? 0),
+              3 * (ends[(i + 1) * step - 1] ?? ends.at(-1)!),
+            )
+          );
+          const part = joinArrays(Uint32Array, parts);
+          if (part.length === 0) continue;
+          await file.seek(12 * span.end, Deno.SeekMode.Start);
+          await writeAll(file, new Uint8Array(part.buffer), path);
+          span.end += part.length / 3;
+        }
+      }
+      [held, rows] = [[], 0];
+    }
+    return spans;
+  }
+
+  /** Lets a signal be heard, and ends the work where it came. */
+  async #pause(): Promise<void> {
+    await new Promise((resolve) => setTimeout(resolve));
+    this.signal?.throwIfAborted();
   }
 
   /** Reads the documents of some numbers, in order. */

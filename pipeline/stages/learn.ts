@@ -41,8 +41,7 @@ import {
 import { findKind, identifyPartitioner, PARTITIONERS } from "../partition/partitioners.ts";
 import { type Branch, branchName, listBranches } from "../partition/tree/branches.ts";
 import { type RecordBatch, toTable } from "../rows/arrow.ts";
-import type { Lineage } from "../rows/lineage.ts";
-import type { Read } from "../rows/random_access.ts";
+import type { Read, Rows } from "../rows/random_access.ts";
 import { type Configuration, FIELDS, isDefault, listNames } from "../settings/configuration.ts";
 import { OPTIMISER } from "../settings/experts.ts";
 import { countExperts, ROUTER_SHAPE } from "../settings/partitioner.ts";
@@ -242,9 +241,13 @@ function joinedNode(of: GraphOf): Node {
     maker: oneByOne(ASSIGN, async (making) => {
       const loads = new Array<number>(experts).fill(0);
       for (const side of ["train", "test"] as const) {
-        const joined = await joinSide(making, blocks, levels, side);
-        if (side === "train") joined.expert.forEach((chosen) => loads[chosen]++);
-        await writeAssigned(making, of, side, joined);
+        using joined = await JoinedRows.open(making, blocks, levels, side);
+        const batch = (from: number, to: number) => {
+          const rows = joined.next(to - from);
+          if (side === "train") { for (const chosen of rows.expert) loads[chosen]++; }
+          return joined.batch(rows);
+        };
+        await writeAssigned(making, of, side, { count: joined.count, batch });
       }
       const { costs } = making.manifest(own[0]).result;
       return {
@@ -257,50 +260,89 @@ function joinedNode(of: GraphOf): Node {
   };
 }
 
+const ASSIGNED = ["sequence", "expert", "best", "cost", "lowest"] as const;
+
 /**
- * Joins the assignments of all branches: says where all rows of a side go. A cost is that of the
- * last level; `lowest` is below it by what each row lost on all levels by going where there was
- * room.
+ * The rows of a side of a tree, as the assignments of all branches say together where they go. A
+ * cost is that of the last level; `lowest` is below it by what each row lost on all levels by going
+ * where there was room. Rows are read in their order, so many at a time: those of a branch follow
+ * one another in the order of the rows above it.
  */
-export async function joinSide(
-  making: Pick<Making, "path" | "manifest">,
-  blocks: readonly Named[],
-  levels: readonly number[],
-  side: "train" | "test",
-): Promise<
-  { count: number; expert: Uint16Array; batch: (from: number, to: number) => RecordBatch }
-> {
-  let joined:
-    | Read<"sequence" | "expert" | "best" | "cost" | "lowest"> & { lineage: Lineage }
-    | undefined;
-  const below: Float64Array[] = []; // rows of the branches to come, in their order
-  for (const branch of listBranches(levels)) {
-    using assigned = await openAssigned(making, { blocks, branch }, `${side}.arrow`);
-    const all = assigned.numbers();
-    const numbers = below.shift() ?? all;
-    const experts = levels[branch.length];
-    const own = assigned.read(all, ["sequence", "expert", "best", "cost", "lowest"]);
-    const { rows } = own;
-    const branches = branch.length + 1 < levels.length ? experts : 0;
-    for (let i = 0; i < branches; i++) {
-      below.push(numbers.filter((_, row) => own.expert[row] === i));
-    }
-    const [expert, lowest] = [new Uint16Array(rows), new Float32Array(rows)];
-    joined ??= { ...own, expert, lowest, lineage: assigned.lineage! };
-    for (const [row, at] of numbers.entries()) {
-      joined.best[at] = joined.expert[at] * experts + own.best[row];
-      joined.expert[at] = joined.expert[at] * experts + own.expert[row];
-      joined.cost[at] = own.cost[row];
-      joined.lowest[at] -= own.cost[row] - own.lowest[row];
-    }
+export class JoinedRows implements Disposable {
+  /** Number of rows. */
+  readonly count: number;
+  readonly #places: Map<string, number>; // of the next row of each branch
+
+  private constructor(
+    private readonly levels: readonly number[],
+    private readonly assigned: ReadonlyMap<string, Rows>,
+  ) {
+    this.count = assigned.get(branchName([]))!.count;
+    this.#places = new Map(assigned.keys().map((name) => [name, 0]));
   }
-  const { rows: count, lineage, ...columns } = joined!;
-  const { expert, cost, lowest } = columns;
-  lowest.forEach((_, at) => lowest[at] += cost[at]);
-  const known = { ...lineage, experts: countExperts(levels), routers: undefined };
-  const slice = (from: number, to: number) =>
-    Object.fromEntries(
-      Object.entries(columns).map(([name, values]) => [name, values.subarray(from, to)]),
-    );
-  return { count, expert, batch: (from, to) => toTable(slice(from, to), known) };
+
+  /** Opens the assignments of all branches. */
+  static async open(
+    making: Pick<Making, "path" | "manifest">,
+    blocks: readonly Named[],
+    levels: readonly number[],
+    side: "train" | "test",
+  ): Promise<JoinedRows> {
+    const assigned = new Map<string, Rows>();
+    for (const branch of listBranches(levels)) {
+      assigned.set(
+        branchName(branch),
+        await openAssigned(making, { blocks, branch }, `${side}.arrow`),
+      );
+    }
+    return new JoinedRows(levels, assigned);
+  }
+
+  /** Reads the next rows. */
+  next(rows: number): Read<typeof ASSIGNED[number]> {
+    return this.#next([], new Float32Array(rows));
+  }
+
+  /** Makes a batch of rows that were read. */
+  batch({ rows: _, ...columns }: Read<typeof ASSIGNED[number]>): RecordBatch {
+    const { lineage } = this.assigned.get(branchName([]))!;
+    const experts = countExperts(this.levels);
+    return toTable(columns, { ...lineage!, experts, routers: undefined });
+  }
+
+  /** Reads the next rows of a branch, each of which `lost` so much on the levels above. */
+  #next(branch: Branch, lost: Float32Array): Read<typeof ASSIGNED[number]> {
+    const name = branchName(branch);
+    const assigned = this.assigned.get(name)!;
+    const place = this.#places.get(name)!;
+    this.#places.set(name, place + lost.length);
+    const own = assigned.read(assigned.numbers(place, place + lost.length), ASSIGNED);
+    const { rows, expert, best, cost, lowest } = own;
+    for (let row = 0; row < rows; row++) lost[row] -= cost[row] - lowest[row];
+    const [experts, ...below] = this.levels.slice(branch.length);
+    if (below.length === 0) {
+      for (let row = 0; row < rows; row++) lowest[row] = lost[row] + cost[row];
+      return own;
+    }
+    const width = countExperts(below);
+    const rowsByChild = Array.from({ length: experts }, (): number[] => []);
+    for (let row = 0; row < rows; row++) rowsByChild[expert[row]]?.push(row);
+    for (const [child, places] of rowsByChild.entries()) {
+      if (places.length === 0) continue;
+      const lostSoFar = Float32Array.from(places, (row) => lost[row]);
+      const found = this.#next([...branch, child], lostSoFar);
+      for (const [i, row] of places.entries()) {
+        expert[row] = child * width + found.expert[i];
+        best[row] = child * width + found.best[i];
+        cost[row] = found.cost[i];
+        lowest[row] = found.lowest[i];
+      }
+    }
+    return own;
+  }
+
+  /** Closes the files. */
+  [Symbol.dispose](): void {
+    for (const rows of this.assigned.values()) rows[Symbol.dispose]();
+  }
 }

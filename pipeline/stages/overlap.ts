@@ -209,13 +209,12 @@ async function writeResult(making: Making, { signal }: Work, hashed: readonly Ha
     () => new Map<string, OverlapTally>(),
   );
   const total = noTally();
-  const expertNames: string[] = [];
+  let number = 0;
   const leaks: bigint[] = [];
   for await (const row of readDocumentRows(`${making.path(PART_INDEX)}/${DOCUMENTS}`, COLUMNS)) {
-    const number = expertNames.push(row.expert) - 1;
     const own = pairsByOther.get(number) ?? [];
     const has = (...kinds: Pair["kind"][]) => Number(own.some(({ kind }) => kinds.includes(kind)));
-    const apart = Number(own.some(({ one }) => expertNames[one] !== row.expert));
+    const apart = Number(own.some(({ one }) => rows.get(one)?.expert !== row.expert));
     const counts = row.side === "train"
       ? { documents: 1, copies: has("exact"), near: has("near"), apart }
       : { ...passages.count(number), twins: has("exact", "near") };
@@ -224,6 +223,7 @@ async function writeResult(making: Making, { signal }: Work, hashed: readonly Ha
     add(experts.getOrInsertComputed(row.expert, noTally), counts);
     if (wanted.has(number)) rows.set(number, row);
     if (row.side === "test" && own.length > 0) leaks.push(row.document);
+    number++;
   }
   for (const [words, { count }] of [[PASSAGE, passages], [8, eights]] as const) {
     for (const [file, { first, end }] of files.entries()) {
@@ -253,28 +253,27 @@ async function writeResult(making: Making, { signal }: Work, hashed: readonly Ha
  * with the first training document that has one, and counts the runs of a held-out document.
  */
 async function findPassages(all: Compared, kind: 13 | 8) {
-  const size = all.nodes.at(-1)?.end ?? 0;
-  const [runs, shared, ones] = [
-    new Uint32Array(size),
-    new Uint32Array(size),
-    new Float64Array(size),
-  ];
+  // Of held-out documents alone, which are few.
+  const runs = new Map<number, number>();
+  const shared = new Map<number, { count: number; one: number }>();
   await all.join(kind, ["test", (document, kept) => {
-    runs[document]++;
+    runs.set(document, (runs.get(document) ?? 0) + 1);
     kept?.push(document);
   }], ["train", (one, kept = []) => {
     for (let document; (document = kept.pop()) !== undefined;) {
-      if (shared[document]++ === 0 || one < ones[document]) ones[document] = one;
+      const own = shared.getOrInsertComputed(document, () => ({ count: 0, one }));
+      own.count++;
+      own.one = Math.min(own.one, one);
     }
   }]);
-  const pairs: Pair[] = [];
-  for (const [other, count] of shared.entries()) {
-    if (count > 0) {
-      pairs.push({ kind: "passage", one: ones[other], other, share: count / runs[other] });
-    }
-  }
+  const pairs = [...shared].sort(([a], [b]) => a - b).map(([other, { count, one }]): Pair => ({
+    kind: "passage",
+    one,
+    other,
+    share: count / runs.get(other)!,
+  }));
   const count = (document: number): Partial<OverlapTally> => {
-    const [own, leaked] = [runs[document], shared[document]];
+    const [own, leaked] = [runs.get(document) ?? 0, shared.get(document)?.count ?? 0];
     return { heldOut: 1, leaking: Math.min(1, leaked), runs: own, shared: leaked };
   };
   return { pairs, count };

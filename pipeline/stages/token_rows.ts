@@ -126,18 +126,47 @@ export function replaying(
     });
 }
 
+const MOST_READ = 4096; // rows that are looked at together
+
+/**
+ * Lists the numbers of the rows that are wanted, in their order; `look` reads some rows and tells
+ * which.
+ */
+function selectRows(
+  rows: Rows,
+  look: (numbers: Float64Array) => (place: number) => boolean,
+): Float64Array {
+  const chosen: Float64Array[] = [];
+  let count = 0;
+  for (let at = 0; at < rows.count; at += MOST_READ) {
+    const numbers = rows.numbers(at, at + MOST_READ);
+    const isWanted = look(numbers);
+    chosen.push(numbers.filter((_, place) => isWanted(place)));
+    count += chosen.at(-1)!.length;
+  }
+  const all = new Float64Array(count);
+  let end = 0;
+  for (const numbers of chosen) {
+    all.set(numbers, end);
+    end += numbers.length;
+  }
+  return all;
+}
+
 /** Gives rows in an order in which the sequences of `last` are the last ones. */
 export function putLast(rows: Rows, last: Rows): Rows {
   const moved = new Set(last.read(last.numbers(), ["sequence"]).sequence);
   last[Symbol.dispose]();
-  const all = rows.numbers();
-  const { sequence } = rows.read(all, ["sequence"]);
-  const [own, others] = [false, true].map((is) =>
-    all.filter((row) => moved.has(sequence[row]) === is)
-  );
-  all.set(own);
-  all.set(others, own.length);
-  return rows.some(all);
+  const select = (isMoved: boolean) =>
+    selectRows(rows, (numbers) => {
+      const { sequence } = rows.read(numbers, ["sequence"]);
+      return (place) => moved.has(sequence[place]) === isMoved;
+    });
+  const order = new Float64Array(rows.count);
+  const own = select(false);
+  order.set(own);
+  order.set(select(true), own.length);
+  return rows.some(order);
 }
 
 /** Gives an endless stream of numbers below n: each pass in a random order of its own. */
@@ -304,6 +333,9 @@ export async function branchRows(making: Making, of: BranchOf, side: string): Pr
   const above = { blocks, branch: branch.slice(0, -1) };
   const rows = await branchRows(making, above, side);
   using assigned = await openAssigned(making, above, side);
-  const { expert } = assigned.read(assigned.numbers(), ["expert"]);
-  return rows.some(rows.numbers().filter((row) => expert[row] === branch.at(-1)));
+  const own = selectRows(assigned, (numbers) => {
+    const { expert } = assigned.read(numbers, ["expert"]);
+    return (place) => expert[place] === branch.at(-1);
+  });
+  return rows.some(own);
 }
