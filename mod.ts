@@ -214,6 +214,7 @@ export {
   planDerive,
   type PlanOptions,
   planPartition,
+  planRequests,
   type Problem,
   type ProofSummary,
   readStatus,
@@ -354,7 +355,13 @@ export {
 } from "./pipeline/partition/mod.ts";
 
 // A kind of your own: tables that a script adds to, and what it writes files with.
-export { type GraphOf, type Stage, STAGES, type Text as RunText } from "./pipeline/stages/mod.ts";
+export {
+  type EstimateOf,
+  type GraphOf,
+  type Stage,
+  STAGES,
+  type Text as RunText,
+} from "./pipeline/stages/mod.ts";
 export { type Making, type Node, partNode, type Work } from "./pipeline/graph/mod.ts";
 export {
   type Assignment,

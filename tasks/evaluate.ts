@@ -26,8 +26,9 @@ import {
   ranges,
   sourceName,
 } from "./cli/layout.ts";
-import { DEVICE, take } from "./cli/options.ts";
+import { DEVICE, PLANNED, take } from "./cli/options.ts";
 import { FALLBACK, parseShare } from "./cli/fallback.ts";
+import { planText } from "./cli/text.ts";
 import { words } from "./cli/wording.ts";
 
 const MOST_SHARES = 3;
@@ -305,6 +306,7 @@ export const TASK = await defineTask({
   name: "evaluate",
   options: {
     ...take("run", "force", "check", "part"),
+    ...PLANNED,
     ...DEVICE,
     ...take("requireGpu"),
     trained: field.flag("evaluate the experts that are trained, on the text that goes to them"),
@@ -334,7 +336,13 @@ export const TASK = await defineTask({
   },
   run: async ({ options, signal, onEvent, print }) => {
     const { run, part } = options;
-    const { evaluateClean, evaluateModels, evaluateRun } = await import("../pipeline/run/mod.ts");
+    const { evaluateClean, evaluateModels, evaluateRun, planEvaluation } = await import(
+      "../pipeline/run/mod.ts"
+    );
+    if (options.dryRun) {
+      const plan = await planEvaluation({ ...options, device: options, words });
+      return print(plan, planText(plan));
+    }
     const { routesByPrefix } = await import("../pipeline/partition/mod.ts");
     if (part) {
       const scored = await evaluateModels(part, options, { signal, onEvent });

@@ -7,12 +7,15 @@
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./cli/command.ts";
 import { lines, table } from "./cli/layout.ts";
-import { take } from "./cli/options.ts";
+import { PLANNED, take } from "./cli/options.ts";
+import { planText } from "./cli/text.ts";
+import { words } from "./cli/wording.ts";
 
 export const TASK = await defineTask({
   name: "overlap",
   options: {
     ...take("run", "force", "check", "part"),
+    dryRun: PLANNED.dryRun,
     against: field.paths(
       { default: [] },
       "file of texts: also print which share 13 or 8 words in a row with training " +
@@ -20,7 +23,13 @@ export const TASK = await defineTask({
     ),
   },
   run: async ({ options, signal, onEvent, print }) => {
-    const { findOverlap, overlapLine, overlapTables } = await import("../pipeline/run/overlap.ts");
+    const { findOverlap, overlapLine, overlapTables, planOverlap } = await import(
+      "../pipeline/run/overlap.ts"
+    );
+    if (options.dryRun) {
+      const plan = await planOverlap({ ...options, words }, { onEvent });
+      return print(plan, planText(plan));
+    }
     const found = await findOverlap(options, { signal, onEvent });
     const tables = overlapTables(found).map(({ title, head, rows }) =>
       `\n${title}\n${table(head, rows)}`

@@ -11,7 +11,7 @@ import { field } from "../pipeline/settings/mod.ts";
 import type { PartitionSummary } from "../pipeline/run/mod.ts";
 import { defineTask } from "./cli/command.ts";
 import { count, counted, lines, percent, sourceName, table } from "./cli/layout.ts";
-import { DEVICE, IN_A_RUN, take } from "./cli/options.ts";
+import { DEVICE, IN_A_RUN, PLANNED, take } from "./cli/options.ts";
 import { planText, proofText } from "./cli/text.ts";
 import { words } from "./cli/wording.ts";
 
@@ -80,10 +80,10 @@ export const TASK = await defineTask({
   name: "partition",
   options: {
     ...IN_A_RUN,
-    dryRun: field.flag("print what would run, with estimates of time, disk and memory"),
+    ...PLANNED,
     overlap: field.flag("look for duplicates and passages afterwards, as the task overlap does"),
     frozen: field.flag("refuse text or settings other than those that the run was made of"),
-    ...take("flops", "utilisation", "workers"),
+    ...take("workers"),
     ...DEVICE,
     ...take("requireGpu"),
   },

@@ -6,8 +6,9 @@
  */
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./cli/command.ts";
-import { IN_A_RUN, TRAINING } from "./cli/options.ts";
-import { trainedText } from "./cli/text.ts";
+import { IN_A_RUN, PLANNED, TRAINING } from "./cli/options.ts";
+import { planText, trainedText } from "./cli/text.ts";
+import { words } from "./cli/wording.ts";
 
 export const TASK = await defineTask({
   name: "train-dense",
@@ -20,13 +21,19 @@ export const TASK = await defineTask({
       "E times the experts' batch (the paper's baseline), E times their steps " +
         "(harder to beat), or the mixture's FLOPs with a larger model",
     ),
+    ...PLANNED,
     ...TRAINING,
   },
   run: async ({ sources, options, signal, onEvent, print }) => {
     const { run, match } = options;
-    const { trainModels } = await import("../pipeline/run/mod.ts");
+    const { planModels, trainModels } = await import("../pipeline/run/mod.ts");
     const { denseTarget } = await import("../pipeline/stages/mod.ts");
-    const models = await trainModels(() => [denseTarget(match)], { ...options, sources }, {
+    const choose = () => [denseTarget(match)];
+    if (options.dryRun) {
+      const plan = await planModels(choose, { ...options, sources, device: options, words });
+      return print(plan, planText(plan));
+    }
+    const models = await trainModels(choose, { ...options, sources }, {
       signal,
       onEvent,
     });

@@ -6,7 +6,7 @@
 import { ensure } from "../kernels/errors.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./cli/command.ts";
-import { expertsNamed, IN_A_RUN, parseBytes, take, TRAINING } from "./cli/options.ts";
+import { expertsNamed, IN_A_RUN, parseBytes, PLANNED, take, TRAINING } from "./cli/options.ts";
 import { planText, trainedText } from "./cli/text.ts";
 import { words } from "./cli/wording.ts";
 
@@ -19,8 +19,7 @@ export const TASK = await defineTask({
     together: field.flag(
       "train them at once in one process, to the same bits; those beyond --memory follow",
     ),
-    dryRun: field.flag("print what would run, with estimates of time, disk and memory"),
-    ...take("flops", "utilisation"),
+    ...PLANNED,
     memory: field.custom(
       parseBytes,
       { value: "SIZE" },

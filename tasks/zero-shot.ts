@@ -21,7 +21,8 @@ import {
   sourceName,
   table,
 } from "./cli/layout.ts";
-import { DEVICE, take } from "./cli/options.ts";
+import { DEVICE, PLANNED, take } from "./cli/options.ts";
+import { planText } from "./cli/text.ts";
 import { words } from "./cli/wording.ts";
 
 const NAMES: Partial<Record<ChoiceWay, string>> = { oracle: "best in hindsight" };
@@ -173,6 +174,7 @@ export const TASK = await defineTask({
   name: "zero-shot",
   options: {
     ...take("run", "force", "check"),
+    ...PLANNED,
     ...DEVICE,
     ...take("requireGpu"),
     task: field.custom(
@@ -201,9 +203,13 @@ export const TASK = await defineTask({
   },
   run: async ({ options, signal, onEvent, print }) => {
     const { run, task: tasks, routeWithChoice } = options;
-    const { askRun } = await import("../pipeline/run/mod.ts");
-    const routing = routeWithChoice ? "choice" : "context";
-    const results = await askRun({ ...options, tasks, routing }, { signal, onEvent });
+    const { askRun, planQuestions } = await import("../pipeline/run/mod.ts");
+    const asked = { ...options, tasks, routing: routeWithChoice ? "choice" : "context" } as const;
+    if (options.dryRun) {
+      const plan = await planQuestions({ ...asked, device: options, words });
+      return print(plan, planText(plan));
+    }
+    const results = await askRun(asked, { signal, onEvent });
     print({ run, results }, zeroShotText(run, results));
   },
 }, import.meta);

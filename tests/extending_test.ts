@@ -16,7 +16,7 @@ import {
   type Stage,
   STAGES,
 } from "../mod.ts";
-import { planPartition, trainExpert, verifyRun } from "../mod.ts";
+import { planPartition, planRequests, trainExpert, verifyRun } from "../mod.ts";
 import { cleanRun } from "../pipeline/run/clean.ts";
 import { type Maker, readManifest } from "../pipeline/graph/node.ts";
 import { InputError, wordText } from "../kernels/errors.ts";
@@ -56,15 +56,15 @@ async function counts(run: string): Promise<void> {
   };
   const planned = async () => {
     const { stages } = await planPartition({ run, sources: { flags: FLAGS } });
-    return [stages.at(-1)!.stage, stages.at(-1)!.action];
+    return [stages.at(-1)!.stage, stages.at(-1)!.action, stages.at(-1)!.seconds];
   };
-  assertEquals(await planned(), ["count", "would run"]);
+  assertEquals(await planned(), ["count", "would run", 0.002]);
   assertEquals((await make()).at(-1), "count");
   const [a, b] = (await readParts(run)).parts.map(({ train }) => train.sequences);
   const path = `${run}/count/all.txt`;
   assertEquals(await Deno.readTextFile(path), String(a + b));
   assertEquals([a, b], [Math.ceil((a + b) / 2), Math.floor((a + b) / 2)]);
-  assertEquals([await make(), await planned()], [[], ["count", "up to date"]]);
+  assertEquals([await make(), await planned()], [[], ["count", "up to date", 0]]);
 
   const count = STAGES.get("count")!;
   // On which no stage of a partition but this one depends.
@@ -110,6 +110,7 @@ async function greets(run: string): Promise<void> {
     nodes: (_, { text = "" }) => [
       { name: place, needs: ["partition/names"], settings: { text }, revision: 1, maker },
     ],
+    estimate: (_, { text = "" }) => ({ seconds: 90, diskBytes: text.length, memoryBytes: 1e6 }),
     requests: async () => [{ ...(await readManifest(`${run}/${place}`))?.settings }],
   };
   STAGES.set("greet", greet as Stage);
@@ -119,10 +120,18 @@ async function greets(run: string): Promise<void> {
     return [state, optional, command.task];
   };
   assertEquals(await stands(), ["missing", true, "greet"]);
+  const planned = async (text: string) => {
+    const { stages } = await planRequests({ run, stage: "greet", requests: [{ text }] });
+    return stages.map((
+      { stage, action, seconds, diskBytes },
+    ) => [stage, action, seconds, diskBytes]);
+  };
+  assertEquals(await planned("hello"), [["greet", "would run", 90, 5]]);
   const ask = (text: string) => runOneStage({ run, stage: "greet", request: { text } });
   await ask("hello");
   assertEquals(await Deno.readTextFile(`${run}/${place}/greeting.txt`), "hello");
   assertEquals(await stands(), ["up to date", true, "greet"]);
+  assertEquals(await planned("hello"), [["greet", "up to date", 0, 0]]);
   await ask("good day");
   assertEquals(await Deno.readTextFile(`${run}/${place}/greeting.txt`), "good day");
   assertEquals((await verifyRun(run)).problems, []);

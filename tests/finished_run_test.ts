@@ -9,10 +9,17 @@ import { InputError } from "../kernels/errors.ts";
 import { compareRuns } from "../pipeline/report/mod.ts";
 import { readCost } from "../pipeline/cost/mod.ts";
 import { readManifest } from "../pipeline/graph/mod.ts";
-import { evaluateRun } from "../pipeline/run/mod.ts";
+import {
+  evaluateRun,
+  type PartitionPlan,
+  planEvaluation,
+  planModels,
+  planOverlap,
+  planQuestions,
+} from "../pipeline/run/mod.ts";
 import { trainModels } from "../pipeline/run/models.ts";
 import { makePartition } from "../pipeline/run/run.ts";
-import { allTargets } from "../pipeline/stages/targets.ts";
+import { allTargets, denseTarget } from "../pipeline/stages/targets.ts";
 import { readRun } from "../pipeline/report/read.ts";
 import { report } from "../pipeline/report/report.ts";
 import { generate } from "../pipeline/serving/generate.ts";
@@ -39,6 +46,15 @@ async function damaged(path: string, test: () => Promise<unknown>): Promise<void
   await Deno.writeFile(path, bytes);
 }
 
+/** Lists what a plan would make, each with an estimate. */
+async function rowsOf(planned: Promise<PartitionPlan>): Promise<string[]> {
+  const { stages } = await planned;
+  return stages.map(({ stage, action, seconds, diskBytes }) => {
+    assertEquals([seconds > 0, diskBytes > 0], [action === "would run", action === "would run"]);
+    return `${stage} ${action}`;
+  });
+}
+
 Deno.test("a finished run is reported, compared, priced and served, and a flipped bit is refused", () =>
   inFolder(async (folder) => {
     const run = `${folder}/run`;
@@ -48,6 +64,8 @@ Deno.test("a finished run is reported, compared, priced and served, and a flippe
     await makePartition({ run, sources: { flags }, gpu });
     const some = await report({ run, gpu });
     assert(some.missing.some(({ part }) => part === "Training of the experts"));
+    const planDense = () => planModels(() => [denseTarget("batch")], { run });
+    assertEquals(await rowsOf(planDense()), ["train-dense would run"]);
     await trainModels(
       (settings) => allTargets(settings).filter(({ name }) => MODELS.includes(name)),
       {
@@ -55,9 +73,18 @@ Deno.test("a finished run is reported, compared, priced and served, and a flippe
         gpu,
       },
     );
+    assertEquals(await rowsOf(planDense()), ["train-dense up to date"]);
+    assertEquals(await rowsOf(planEvaluation({ run })), ["evaluate would run"]);
+    const tasks = ["last_word", "shuffled_words"];
+    assertEquals(
+      await rowsOf(planQuestions({ run, tasks })),
+      tasks.map((name) => `zero-shot-${name} would run`),
+    );
+    assertEquals(await rowsOf(planOverlap({ run })), ["overlap would run"]);
     await evaluateRun({ run, gpu, resamples: 50 });
     const scored = async () => (await readManifest(`${run}/evaluation/dense`))!.made;
     const before = await scored();
+    assertEquals(await rowsOf(planEvaluation({ run, resamples: 50 })), ["evaluate up to date"]);
     const evaluation = await evaluateRun({ run, gpu });
     assertEquals(await scored(), before); // other draws alone let no model score again
     copyFolder(run, other);

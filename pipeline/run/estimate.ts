@@ -1,59 +1,41 @@
 /**
- * Plans a partition, or the training of experts, without running it: what would run, and about how
- * long it would take and how much space.
+ * Plans a partition, the training of models, or what else is requested of a stage, without running
+ * it: what would run, and about how long it would take and how much space.
  *
  * @module
  */
 
-import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { say, setting, type Text, type Words, wordText } from "../../kernels/errors.ts";
-import {
-  charactersPerToken,
-  roundFlops,
-  scoreBytes,
-  SEQUENCES_PER_SECOND,
-  tokenBytes,
-  TOKENIZED_CHARACTERS_PER_SECOND,
-} from "../cost/cluster.ts";
+import { charactersPerToken, roundFlops } from "../cost/cluster.ts";
 import { adapterKind, type CostDevice, namedDevice, usualDevice } from "../cost/cost.ts";
-import { forwardFlops, narrowNotes, slowedFlops, trainingFlops } from "../cost/flops.ts";
-import { fittingMicroBatch, routerMemory, routingMemory, trainingMemory } from "../cost/memory.ts";
-import { rowsPerPass } from "../model/passes.ts";
-import { modelShapes, parameterCount } from "../model/shape.ts";
+import { narrowNotes, slowedFlops } from "../cost/flops.ts";
+import { fittingMicroBatch } from "../cost/memory.ts";
+import { modelShapes } from "../model/shape.ts";
 import { findKind, hasRouters } from "../partition/partitioners.ts";
 import type { AdapterNote } from "../graph/configuration.ts";
 import { readTimes } from "../graph/timing.ts";
-import { countPasses, listWidths } from "../partition/tree/branches.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { routedTokens, trainedTokens } from "../settings/partitioner.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
 import type { Piece } from "../text/blocks.ts";
+import { readTextCounts } from "../text/counts.ts";
 import { changesText, type TextChanges } from "../stages/documents.ts";
 import { GIVEN_TEXT } from "../stages/text.ts";
 import { LEARN, TOKENIZER } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
-import { checkExpert, needTrainingText } from "./models.ts";
-import { needConfiguration, partIn } from "../stages/parts.ts";
-import { type Plan, requestGraph, type StageState, stageStates } from "./plan.ts";
+import { checkExpert, type ChooseModels, needTrainingText } from "./models.ts";
+import { needConfiguration } from "../stages/parts.ts";
+import { listRequested, type Plan, type StageState, stageStates } from "./plan.ts";
 import { planRun, type RunOptions } from "./run.ts";
 import { resolveSettings, trainingSettings } from "./settings.ts";
+import type { Estimate, EstimateOf } from "../stages/stage.ts";
+import { STAGES } from "../stages/stages.ts";
 import { expertTarget, type TrainingOptions } from "../stages/targets.ts";
-import { trainingNodes } from "../stages/train.ts";
+import type { TrainRequest } from "../stages/train.ts";
 
-/** What a stage takes: seconds, bytes of disk of its outputs, and bytes of memory at its peak. */
-export type Estimate = Record<"seconds" | "diskBytes" | "memoryBytes", number>;
+export type { Estimate };
 
-/** Characters of a corpus, and the sequences that they make. */
-type CorpusSize = { characters: number; sequences: number };
-
-/**
- * FLOP/s that a device reaches, and what it is: narrow models take a processor longer than their
- * FLOPs tell.
- */
-type Speed = { flops: number; kind?: AdapterKind };
-
-/** What a stage, or a training, takes. */
-type Taken = [seconds: number, diskBytes: number, memoryBytes: number];
+/** What an estimate goes by, apart from the size of the text. */
+type Speed = Pick<EstimateOf, "flops" | "kind">;
 
 /** The estimate of one stage: of its `nodes` (blocks, routers, experts) some are `toMake`. */
 export interface StageEstimate extends Estimate, Pick<StageState, "stage" | "nodes" | "toMake"> {
@@ -91,8 +73,8 @@ export interface PlanOptions extends RunOptions {
   words?: Words;
 }
 
-/** The options of a plan of experts. */
-export interface ExpertsPlanOptions extends PlanOptions, TrainingOptions {}
+/** The options of a plan of trainings. */
+export interface ModelsPlanOptions extends PlanOptions, TrainingOptions {}
 
 const RUNTIME_BYTES = 250e6;
 const number = (value: number) => Math.round(value).toLocaleString("en");
@@ -108,9 +90,10 @@ export async function planPartition(options: PlanOptions): Promise<PartitionPlan
   const tokens = Math.min(characters / perToken, c.maxTokens || Infinity);
   const sequences = Math.ceil(tokens / c.sequenceLength * 1.1);
   const { notes, ...speed } = await findSpeed(options, c, adapter);
-  const size = { characters, sequences };
-  const estimates = stages.map((state) =>
-    withState(state, ESTIMATES[state.stage]?.(c, size, speed))
+  const { run } = options;
+  const of: EstimateOf = { run, configuration: c, characters, sequences, ...speed };
+  const estimates = await Promise.all(
+    stages.map(async (state) => withState(state, await STAGES.get(state.stage)!.estimate(of, {}))),
   );
   const wanted = (c.rounds + 1) * c.roundSequences * c.experts;
   const learns = c.routers === "" && findKind(c).models === true;
@@ -163,10 +146,10 @@ function learnedAgain(
   return say`the tokenizer and the routers are learned again, as they are of the text; ${keep}`;
 }
 
-/** Scales what a whole stage takes, if that is known, to what of it would be made. */
+/** Scales what a whole stage takes to what of it would be made. */
 function withState(
   { stage, state, nodes, toMake, because, manifests }: StageState,
-  [seconds, diskBytes, memoryBytes]: Taken = [0, 0, 0],
+  { seconds, diskBytes, memoryBytes }: Estimate,
 ): StageEstimate {
   const share = nodes === 0 ? Math.min(1, toMake) : toMake / nodes;
   const isDamaged = state === "damaged" && manifests.length < nodes && because.includes("manifest");
@@ -213,13 +196,38 @@ function countCharacters(
  * partition. Experts that are trained side by side take memory at once, as much as they may or the
  * largest takes.
  */
-export async function planExperts(
+export const planExperts = (
   experts: readonly number[],
-  { together = false, ...options }: ExpertsPlanOptions,
+  options: ModelsPlanOptions,
+): Promise<PartitionPlan> =>
+  planModels((configuration) => {
+    for (const expert of experts) {
+      checkExpert("train", options.run, expert, configuration.experts);
+    }
+    return experts.map((expert) => expertTarget(expert, configuration));
+  }, options);
+
+/** Plans the training of models of a run that is partitioned. */
+export async function planModels(
+  choose: ChooseModels,
+  { together = false, ...options }: ModelsPlanOptions,
 ): Promise<PartitionPlan> {
-  const { memory = Infinity } = options;
-  const { stages, notes } = await estimateExperts(experts, options);
-  const plan = planned(options, null, stages, notes, []);
+  const { run, force = false, resume = false, memory = Infinity } = options;
+  const { of, notes } = await estimateOfRun(options, resume ? trainingSettings() : []);
+  const { configuration } = of;
+  const targets = choose(configuration);
+  const request: TrainRequest = { targets, options };
+  const graph = await listRequested(run, configuration, "train-expert", request);
+  await needTrainingText(run, graph);
+  const again = force && !resume ? graph.flatMap(({ asked, name }) => asked ? name : []) : [];
+  const states = await stageStates(new Walk(run, graph, { again }));
+  const { estimate } = STAGES.get("train-expert")!;
+  const stages = await Promise.all(targets.map(async (target, i) => {
+    const own: TrainRequest = { targets: [target], options };
+    return withState(states[i], await estimate(of, own));
+  }));
+  const fits = options.memory === undefined ? [] : [microBatchNote(of, options.memory, options)];
+  const plan = planned(options, null, stages, [...notes, ...fits], []);
   if (!together) return plan;
   const needed = stages.filter(({ action }) => action !== "up to date")
     .map(({ memoryBytes }) => memoryBytes - RUNTIME_BYTES);
@@ -228,77 +236,71 @@ export async function planExperts(
   return { ...plan, memoryBytes: needed.length === 0 ? 0 : RUNTIME_BYTES + Math.min(all, most) };
 }
 
-async function estimateExperts(experts: readonly number[], options: PlanOptions & TrainingOptions) {
-  const { run, sources = {}, force = false, resume = false, memory } = options;
-  await needConfiguration(run);
-  const accepted = resume ? trainingSettings() : [];
-  const { configuration, adapter } = await resolveSettings(run, sources, force, accepted);
-  const { notes, ...speed } = await findSpeed(options, configuration, adapter);
-  for (const expert of experts) checkExpert("train", run, expert, configuration.experts);
-  const targets = experts.map((expert) => expertTarget(expert, configuration));
-  const of = requestGraph(run, configuration);
-  const graph = await trainingNodes(of, { targets, options });
-  await needTrainingText(run, graph);
-  const nodes = graph.filter(({ asked }) => asked);
-  const again = force && !resume ? nodes.map(({ name }) => name) : [];
-  const walk = new Walk(run, graph, { again });
-  const states = await stageStates(walk);
-  const stages: StageEstimate[] = [];
-  for (const [i, { part = "" }] of targets.entries()) {
-    const { train: { sequences } } = partIn(part, (await walk.of(walk.node(part))).manifest!);
-    stages.push(
-      withState(states[i], await estimateTraining(configuration, sequences, speed, options)),
-    );
-  }
-  if (memory === undefined) return { stages, notes };
-  const fits = fittingMicroBatch(
-    modelShapes(configuration).expert,
-    memory,
-    trainingSizes(configuration, speed, options),
-  );
+/** Tells which micro-batch of an expert fits so much memory. */
+function microBatchNote(
+  { configuration, kind, loss }: EstimateOf,
+  memory: number,
+  { recompute }: TrainingOptions,
+): Text {
+  const { expertBatch: batch, sequenceLength: length, dtype } = configuration;
+  const { expert } = modelShapes(configuration);
+  const fits = fittingMicroBatch(expert, memory, { batch, length, dtype, recompute, kind, loss });
   const size = `${number(memory / 2 ** 20)} MiB`;
-  const fact = fits === undefined
+  return fits === undefined
     ? say`not even one sequence at a time fits ${size}: a smaller model does, or ${
       setting("recompute")
     }`
     : say`${setting("microBatch", fits)} is the largest that fits ${size}`;
-  return { stages, notes: [...notes, fact] };
 }
 
 /**
- * Gives what the memory of training an expert depends on, apart from its shape and its micro-batch.
+ * Plans what is requested of a stage on request, as {@linkcode planPartition} plans a partition.
+ * What the stage needs must be there.
  */
-const trainingSizes = (
-  { expertBatch: batch, sequenceLength: length, dtype }: Configuration,
-  { kind }: Speed,
-  { recompute, variants }: PlanOptions & TrainingOptions,
-) => ({ batch, length, dtype, recompute, kind, loss: variants?.loss });
+export async function planRequests(
+  { stage, requests = [{}], ...options }: PlanOptions & {
+    stage: string;
+    requests?: readonly object[];
+  },
+): Promise<PartitionPlan> {
+  const { run, check, force } = options;
+  const { of, notes } = await estimateOfRun(options);
+  const stages: StageEstimate[] = [];
+  for (const request of requests) {
+    const graph = await listRequested(run, of.configuration, stage, request, { check });
+    const again = force ? graph.flatMap(({ name, given }) => given ? [] : name) : [];
+    const states = await stageStates(new Walk(run, graph, { check, again }));
+    const all = await STAGES.get(stage)!.estimate(of, request);
+    const nodes = states.reduce((sum, state) => sum + state.nodes, 0);
+    for (const state of states) {
+      const share = state.nodes / nodes;
+      const own = { seconds: share * all.seconds, diskBytes: share * all.diskBytes };
+      stages.push(withState(state, { ...all, ...own }));
+    }
+  }
+  return planned(options, null, stages, notes, []);
+}
 
-/**
- * Estimates the training of an expert: its steps, its folder and its checkpoints, and the trainer's
- * memory.
- */
-async function estimateTraining(
-  configuration: Configuration,
-  sequences: number,
-  speed: Speed,
-  options: PlanOptions & TrainingOptions,
-): Promise<Taken> {
-  const { recompute, keep = 2, checkpointEvery = 200 } = options;
-  const { microBatch, sequenceLength, saveDtype, expertBatch: batch } = configuration;
-  const target = expertTarget(0, configuration);
-  const model = await target.model(configuration);
-  const steps = await target.steps(configuration, { sequences });
-  const again = recompute ? 4 / 3 : 1; // a forward pass more to three
-  const kept = checkpointEvery > 0 ? Math.min(keep, Math.floor(steps / checkpointEvery)) : 0;
-  const sizes = trainingSizes(configuration, speed, options);
-  return [
-    slowedFlops(again * steps * trainingFlops(model, batch, sequenceLength), model, speed.kind) /
-    speed.flops,
-    // Weights, and two moments next to them.
-    parameterCount(model) * ((saveDtype === "f32" ? 4 : 2) + 12 * kept),
-    trainingMemory(model, { ...sizes, microBatch: microBatch || batch }).total,
-  ];
+/** Finds out what estimates go by in a run that is there, and what is to be said of that. */
+async function estimateOfRun(
+  options: PlanOptions,
+  accepted: readonly (keyof Configuration)[] = [],
+): Promise<{ of: EstimateOf; notes: Text[] }> {
+  const { run, sources = {}, force = false, variants } = options;
+  await needConfiguration(run);
+  const { configuration, adapter } = await resolveSettings(run, sources, force, accepted);
+  const { notes, ...speed } = await findSpeed(options, configuration, adapter);
+  const { tokens, trainSequences, testSequences } = await readTextCounts(run) ??
+    { tokens: 0, trainSequences: 0, testSequences: 0 };
+  const of: EstimateOf = {
+    run,
+    configuration,
+    characters: tokens * charactersPerToken(configuration),
+    sequences: trainSequences + testSequences,
+    loss: variants?.loss,
+    ...speed,
+  };
+  return { of, notes };
 }
 
 /**
@@ -351,76 +353,3 @@ async function measuredSpeed(
   const flops = slowedFlops(roundFlops(root), modelShapes(configuration).router, kind);
   return { flops: flops / seconds[seconds.length >> 1], kind };
 }
-
-const CHUNK = 65_536; // sequences that are assigned together
-const READ_PER_SECOND = 50e6; // bytes of text
-const DIMENSIONS = 100; // of an embedding
-
-/** What each stage of the project's own takes. */
-const ESTIMATES: Record<string, (c: Configuration, size: CorpusSize, speed: Speed) => Taken> = {
-  corpus: ({ input }, { characters }) => [
-    characters / READ_PER_SECOND,
-    input.length === 0 || input.includes("-") ? characters * 1.1 : 0,
-    0,
-  ],
-  tokenizer({ tokenizer, tokenizerSample, vocabularySize }, { characters }) {
-    const sample = tokenizer ? 0 : Math.min(characters, tokenizerSample);
-    return [sample / TOKENIZED_CHARACTERS_PER_SECOND, 60 * vocabularySize, 20 * sample];
-  },
-  tokenize: (c, { characters, sequences }) => [
-    characters / TOKENIZED_CHARACTERS_PER_SECOND,
-    tokenBytes(c, sequences),
-    100e6,
-  ],
-  "train-routers"(c, { sequences }, { flops, kind }) {
-    const { partitionerSample, sequenceLength, vocabularySize } = c;
-    if (!findKind(c).models) { // it learns on a sample of sequences, by sparse products
-      const tokens = Math.min(sequences, partitionerSample) * sequenceLength;
-      const seconds = tokens * (16 * DIMENSIONS + 80 * c.experts) / flops * 10;
-      return [
-        seconds,
-        4 * DIMENSIONS * vocabularySize,
-        12 * tokens + 40 * DIMENSIONS * vocabularySize,
-      ];
-    }
-    const { router } = modelShapes(c);
-    const { prefix, routerBatch: batch } = c;
-    const widths = listWidths(c);
-    const models = Math.max(...widths); // one branch of a tree after another
-    const { total } = routerMemory(router, {
-      batch,
-      length: trainedTokens(c),
-      models,
-      prefix,
-      kind,
-    });
-    const sampled = models * c.roundSequences * routedTokens(c, true) * 4;
-    return [
-      c.rounds * slowedFlops(roundFlops(c), router, kind) / flops,
-      16 * parameterCount(router) * models * widths.length,
-      total + sampled,
-    ];
-  },
-  score(c, { sequences }, { flops, kind }) {
-    const passes = countPasses(c);
-    const diskBytes = scoreBytes(passes, sequences);
-    if (!hasRouters(c)) return [sequences / 5_000, diskBytes, 50e6];
-    const { router } = modelShapes(c);
-    const { prefix } = c;
-    const models = Math.max(...listWidths(c));
-    const work = sequences * passes * forwardFlops(router, 1, prefix);
-    const batch = rowsPerPass(Infinity, router, prefix, c.scoreBatch || undefined);
-    const { total } = routingMemory(router, { prefix, batch, models, kind });
-    return [slowedFlops(work, router, kind) / flops, diskBytes, total];
-  },
-  assign: ({ experts, method }, { sequences }) => [
-    sequences / SEQUENCES_PER_SECOND,
-    24 * sequences,
-    12 * experts * (method === "optimal" ? Math.max(CHUNK, sequences) : CHUNK),
-  ],
-  split: (c, { sequences }) => [
-    sequences / SEQUENCES_PER_SECOND,
-    tokenBytes(c, sequences),
-    32e6 + 512 * c.sequenceLength * 4,
-  ],
-};

@@ -31,6 +31,7 @@ import {
   modelScoresNode,
   RESULT,
 } from "../stages/evaluate.ts";
+import { type PartitionPlan, type PlanOptions, planRequests } from "./estimate.ts";
 import { tokensOfRun } from "./models.ts";
 import { type TrainResult, trainResult } from "../stages/train_result.ts";
 import { overlapState, readLeaks } from "./overlap.ts";
@@ -103,6 +104,18 @@ export async function evaluateRun(
     const request: EvaluateRequest = { models, choices, doubts };
     await makeStage(EVALUATE, request);
     return await readEvaluation(`${run}/${EVALUATION}/${RESULT}`);
+  });
+}
+
+/** Plans what {@linkcode evaluateRun} would make. Throws what it would throw beforehand. */
+export async function planEvaluation(
+  options: EvaluateRunOptions & PlanOptions,
+): Promise<PartitionPlan> {
+  const { run, trained = false } = options;
+  return await opened(options, {}, trained, async (models, { configuration }) => {
+    const choices = await checkChoices(run, { configuration, models }, options);
+    const request: EvaluateRequest = { models, choices };
+    return await planRequests({ ...options, stage: EVALUATE, requests: [request] });
   });
 }
 

@@ -38,4 +38,4 @@ export {
   type RunWatch,
 } from "./run.ts";
 export * from "./verify.ts";
-export { askRun, type ZeroShotRunOptions } from "./zero_shot.ts";
+export { askRun, planQuestions, type ZeroShotRunOptions } from "./zero_shot.ts";

@@ -29,6 +29,7 @@ import {
 } from "../stages/overlap.ts";
 import { needConfiguration } from "../stages/parts.ts";
 import { PASSAGE } from "../text/hashes.ts";
+import { type PartitionPlan, type PlanOptions, planRequests } from "./estimate.ts";
 import { requestGraph, runGraph, type StageState, stageStates } from "./plan.ts";
 import { openRun, type RunOptions, type RunWatch } from "./run.ts";
 
@@ -54,14 +55,33 @@ export async function findOverlap(
       remedy: say`run ${task("overlap", { run: derivation.from })}`,
     });
   }
-  const files = against.length > 0 ? against : await askedFiles(run, watch);
   // Or an error, before anything is written.
-  const named = await namedFiles(OVERLAP, files, PASSAGE, 8);
+  const request = await nameTexts(run, against, watch);
   return await openRun(options, watch, OVERLAP, async ({ makeStage }) => {
-    const request: OverlapRequest = { against: files, named };
     await makeStage(OVERLAP, request, { part: options.part });
     return await readOverlap(run);
   });
+}
+
+/** Plans what {@linkcode findOverlap} would make. */
+export const planOverlap = async (
+  { against = [], ...options }: PlanOptions & { against?: readonly string[] },
+  watch: RunWatch = {},
+): Promise<PartitionPlan> =>
+  await planRequests({
+    ...options,
+    stage: OVERLAP,
+    requests: [await nameTexts(options.run, against, watch)],
+  });
+
+/** Takes the files of texts that are counted as held out. */
+async function nameTexts(
+  run: string,
+  against: readonly string[],
+  watch: RunWatch,
+): Promise<OverlapRequest> {
+  const files = against.length > 0 ? against : await askedFiles(run, watch);
+  return { against: files, named: await namedFiles(OVERLAP, files, PASSAGE, 8) };
 }
 
 /** Lists the files of published questions that a run was asked; warns of those that are gone. */

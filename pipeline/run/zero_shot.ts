@@ -19,9 +19,10 @@ import { ZERO_SHOT } from "../graph/node.ts";
 import { nearestText } from "../settings/field.ts";
 import { askedOf, type AskRequest, NoQuestionsError } from "../stages/ask.ts";
 import { needConfiguration } from "../stages/parts.ts";
+import { type PartitionPlan, type PlanOptions, planRequests } from "./estimate.ts";
 import { modelsOfRun } from "./evaluate_run.ts";
 import { tokensOfRun } from "./models.ts";
-import { openRun, type RunOptions, type RunWatch } from "./run.ts";
+import { type OpenRun, openRun, type RunOptions, type RunWatch } from "./run.ts";
 
 /** Reports what to ask and how. */
 export interface ZeroShotRunOptions extends Omit<RunOptions, "sources">, ZeroShotOptions {
@@ -42,22 +43,11 @@ export async function askRun(
   options: ZeroShotRunOptions,
   watch: RunWatch = {},
 ): Promise<ZeroShotResult[]> {
-  const { run, data, tasks, force } = options;
-  const names = [...new Set(tasks?.length ? tasks : await listTasks(data))];
-  const known = zeroShotTasks();
-  for (const name of names) {
-    const rule = say`${setting("task")} must name one of ${known.join(", ")}: ${
-      nearestText(name, known)
-    }`;
-    ensure(known.includes(name), say`Cannot ask "${name}" as ${rule}`);
-  }
-  await needConfiguration(run);
-  return await openRun(options, watch, ZERO_SHOT, async ({ configuration, makeStage }) => {
-    const models = await modelsOfRun(run, configuration, "ask questions of");
-    if (names.some((name) => MADE_TASKS.has(name))) await tokensOfRun(run);
+  const { run, tasks, force } = options;
+  return await opened(options, watch, async (names, requestOf, { makeStage }) => {
     const results: ZeroShotResult[] = [];
     for (const name of names) {
-      const request: AskRequest = { name, models, ...await askedOf(name, options) };
+      const request = await requestOf(name);
       try {
         await makeStage(ZERO_SHOT, request, { again: force ? [`${ZERO_SHOT}/${name}`] : [] });
       } catch (error) {
@@ -69,6 +59,47 @@ export async function askRun(
       results.push(await readZeroShot(`${run}/${ZERO_SHOT}/${name}/${name}.json`));
     }
     return results;
+  });
+}
+
+/** Plans what {@linkcode askRun} would ask. Throws what it would throw beforehand. */
+export const planQuestions = async (
+  options: ZeroShotRunOptions & PlanOptions,
+): Promise<PartitionPlan> =>
+  await opened(options, {}, async (names, requestOf) => {
+    const requests = await Promise.all(names.map(requestOf));
+    return await planRequests({ ...options, stage: ZERO_SHOT, requests });
+  });
+
+/** Opens a run to ask tasks of it: their names, and what is requested for each. */
+async function opened<Result>(
+  options: ZeroShotRunOptions,
+  watch: RunWatch,
+  body: (
+    names: readonly string[],
+    requestOf: (name: string) => Promise<AskRequest>,
+    open: OpenRun,
+  ) => Promise<Result>,
+): Promise<Result> {
+  const { run, data, tasks } = options;
+  const names = [...new Set(tasks?.length ? tasks : await listTasks(data))];
+  const known = zeroShotTasks();
+  for (const name of names) {
+    const rule = say`${setting("task")} must name one of ${known.join(", ")}: ${
+      nearestText(name, known)
+    }`;
+    ensure(known.includes(name), say`Cannot ask "${name}" as ${rule}`);
+  }
+  await needConfiguration(run);
+  return await openRun(options, watch, ZERO_SHOT, async (open) => {
+    const models = await modelsOfRun(run, open.configuration, "ask questions of");
+    if (names.some((name) => MADE_TASKS.has(name))) await tokensOfRun(run);
+    const requestOf = async (name: string): Promise<AskRequest> => ({
+      name,
+      models,
+      ...await askedOf(name, options),
+    });
+    return await body(names, requestOf, open);
   });
 }
 

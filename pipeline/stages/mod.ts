@@ -15,7 +15,7 @@ export {
   stepText,
 } from "./derivation.ts";
 export { needConfiguration, onlyParts, partitionRemedy, partsAlone } from "./parts.ts";
-export { type GraphOf, type Stage } from "./stage.ts";
+export { type EstimateOf, type GraphOf, type Stage } from "./stage.ts";
 export { listSettings, STAGES } from "./stages.ts";
 export * from "./targets.ts";
 export * from "./train_result.ts";

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { AdapterKind, Variants } from "../../kernels/device/variants.ts";
 import type { Node } from "../graph/node.ts";
 import type { Branch } from "../partition/tree/branches.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -54,6 +55,30 @@ export const graphOf = (
   ...known,
 });
 
+/**
+ * What making something takes: seconds, bytes of disk that stay, and bytes of memory at its peak,
+ * on the device and apart from what every process takes.
+ */
+export type Estimate = Record<"seconds" | "diskBytes" | "memoryBytes", number>;
+
+/** What an estimate goes by. */
+export interface EstimateOf {
+  /** Path of the run. */
+  run: string;
+  /** Resolved settings. */
+  configuration: Configuration;
+  /** Characters of the text, about; 0 where that is not known. */
+  characters: number;
+  /** Sequences that they make, about. */
+  sequences: number;
+  /** FLOP/s that the device reaches. */
+  flops: number;
+  /** What the device is: narrow models take a processor longer than their FLOPs tell. */
+  kind?: AdapterKind;
+  /** How the loss of training runs, where that is chosen. */
+  loss?: Variants["loss"];
+}
+
 /** A stage of a run. What a task may ask of it is a `Request`. */
 export interface Stage<Request extends object = object> {
   /** What it makes, in one sentence. */
@@ -73,6 +98,8 @@ export interface Stage<Request extends object = object> {
    * request.
    */
   nodes(of: GraphOf, request: Request): readonly Node[] | Promise<readonly Node[]>;
+  /** Estimates what making all of its nodes takes, or those that are requested. */
+  estimate(of: EstimateOf, request: Request): Estimate | Promise<Estimate>;
   /**
    * Lists what is asked of it in a run: what every run is to have, and what the manifests of its
    * nodes say. Default: one request without anything.

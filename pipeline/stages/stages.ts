@@ -18,7 +18,7 @@ import type { EvaluateRequest } from "./evaluate.ts";
 import type { ExportRequest } from "./exported.ts";
 import type { OverlapRequest } from "./overlap.ts";
 import type { PageRequest } from "./page.ts";
-import type { GraphOf, Stage } from "./stage.ts";
+import type { EstimateOf, GraphOf, Stage } from "./stage.ts";
 import type { TrainRequest } from "./train.ts";
 
 type Name = keyof Configuration;
@@ -42,6 +42,9 @@ const choosing = oncePerGraph(async (of): Promise<readonly Node[]> => {
   return [...nodes, ...await orGiven(CORPUS, [PRUNED], pruneNodes(of, taken), of.recorded)];
 });
 
+/** Loads what the stages below take once somebody asks. */
+const estimates = () => import("./estimates.ts");
+
 /** Gives a stage whose request has a type of its own: only who asks for it gives one. */
 const stage = <Request extends object>(stage: Stage<Request>): Stage => stage;
 
@@ -51,6 +54,8 @@ const training = (taskName: string) => ({
   nodes: async (of: GraphOf, request: TrainRequest) =>
     await (await import("./train.ts")).trainingNodes(of, request),
   requests: async (of: GraphOf) => await (await import("./train.ts")).trainRequests(taskName, of),
+  estimate: async (of: EstimateOf, request: TrainRequest) =>
+    await (await estimates()).estimateTraining(of, request),
 });
 
 /**
@@ -62,6 +67,7 @@ export const STAGES: Map<string, Stage> = new Map<string, Stage>([
     about: "Fixes the text of a run: hashes its files, or keeps what is read once only.",
     settings: listNames(TEXT),
     nodes: async (of) => [...of.text.unpacked, ...await choosing(of)],
+    estimate: async (of) => (await estimates()).estimateCorpus(of),
   }],
   ["tokenizer", {
     about: "Trains the tokenizer on a sample of the training documents, or copies the one " +
@@ -83,6 +89,7 @@ export const STAGES: Map<string, Stage> = new Map<string, Stage>([
       const taken = (await choosing(of)).at(-1);
       return await orGiven(TOKENIZER, [TOKENIZER], tokenizerNodes(of, taken), of.recorded);
     },
+    estimate: async (of) => (await estimates()).estimateTokenizer(of),
   }],
   ["tokenize", {
     about: "Turns the documents of every block into training sequences, and held-out ones.",
@@ -109,23 +116,27 @@ export const STAGES: Map<string, Stage> = new Map<string, Stage>([
       const nodes = [...tokenizeNodes(of, tokens ?? documents), sequencesNode(of), indexNode(of)];
       return tokens ? [tokens, ...nodes] : nodes;
     },
+    estimate: async (of) => (await estimates()).estimateTokens(of),
   }],
   ["train-routers", {
     about:
       "Learns how to split text: E routers, by expectation maximisation, or another partitioner.",
     settings: ["partitioner", "levels", ...PARTITIONERS.get("em")!.settings],
     nodes: async (of) => (await dividing(of)).learn,
+    estimate: async (of) => (await estimates()).estimateLearning(of),
   }],
   ["score", {
     about: "Scores the prefix of every sequence for every expert.",
     settings: ["prefix", "scoreBatch", "routers"],
     nodes: async (of) => (await dividing(of)).score,
+    estimate: async (of) => (await estimates()).estimateScores(of),
   }],
   ["assign", {
     about: "Hands training sequences to experts, in equal parts unless another method is chosen.",
     // M: of scores of other tools.
     settings: [...listNames(ASSIGNMENT, "scoreBatch"), "shardSequences", "prefix"],
     nodes: async (of) => (await dividing(of)).assign,
+    estimate: async (of) => (await estimates()).estimateAssignment(of),
   }],
   ["split", {
     about: "Writes one folder of shards per expert.",
@@ -135,6 +146,7 @@ export const STAGES: Map<string, Stage> = new Map<string, Stage>([
       const { partIndexNode } = await import("./documents.ts");
       return [...splitNodes(of), partIndexNode(of), namesNode(of)];
     },
+    estimate: async (of) => (await estimates()).estimateSplit(of),
   }],
   ["derive", {
     about: "Links the models of another run that trainings of this one go on from.",
@@ -144,6 +156,7 @@ export const STAGES: Map<string, Stage> = new Map<string, Stage>([
       const derivation = await readDerivation(run);
       return derivation ? beforeNodes(derivation) : [];
     },
+    estimate: async () => (await estimates()).NOTHING, // it links files
   }],
   ["train-expert", {
     ...training("train-expert"),
@@ -171,6 +184,7 @@ export const STAGES: Map<string, Stage> = new Map<string, Stage>([
       settings: [],
       onRequest: true,
       nodes: async (of, request) => (await import("./adopt.ts")).adoptNodes(of, request),
+      estimate: async (of) => (await estimates()).estimateAdoption(of),
       requests: async (of) => await (await import("./adopt.ts")).adoptRequests(of),
     }),
   ],
@@ -183,6 +197,7 @@ export const STAGES: Map<string, Stage> = new Map<string, Stage>([
       onRequest: true,
       nodes: async (of, request) =>
         await (await import("./evaluate.ts")).evaluationNodes(of, request),
+      estimate: async (of, request) => await (await estimates()).estimateEvaluation(of, request),
       requests: async (of) => await (await import("./evaluate.ts")).evaluateRequests(of),
     }),
   ],
@@ -195,6 +210,7 @@ export const STAGES: Map<string, Stage> = new Map<string, Stage>([
       onRequest: true,
       readsText: true,
       nodes: async (of, request) => await (await import("./overlap.ts")).overlapNodes(of, request),
+      estimate: async (of) => (await estimates()).estimateOverlap(of),
       requests: async (of) => await (await import("./overlap.ts")).overlapRequests(of),
     }),
   ],
@@ -206,6 +222,7 @@ export const STAGES: Map<string, Stage> = new Map<string, Stage>([
       settings: [],
       onRequest: true,
       nodes: async (of, request) => await (await import("./ask.ts")).askNodes(of, request),
+      estimate: async (of, request) => await (await estimates()).estimateQuestions(of, request),
       requests: async (of) => await (await import("./ask.ts")).askRequests(of),
     }),
   ],
@@ -216,6 +233,7 @@ export const STAGES: Map<string, Stage> = new Map<string, Stage>([
       settings: [],
       onRequest: true,
       nodes: async (of, request) => (await import("./exported.ts")).exportNodes(of, request),
+      estimate: async (of) => (await estimates()).estimateExport(of),
       requests: async (of) => await (await import("./exported.ts")).exportRequests(of),
     }),
   ],
@@ -226,6 +244,7 @@ export const STAGES: Map<string, Stage> = new Map<string, Stage>([
       settings: [],
       onRequest: true,
       nodes: async (of, request) => await (await import("./page.ts")).pageNodes(of, request),
+      estimate: async () => (await estimates()).estimatePage(),
       requests: async (of) => await (await import("./page.ts")).pageRequests(of),
     }),
   ],

@@ -164,6 +164,11 @@ export const CHECKPOINTS = take("checkpointEvery", "checkpointMinutes", "keep");
  * copy from.
  */
 export const IN_A_RUN = take("run", "preset", "config", "force", "check", "reuse");
+/** Plans what a task would make instead, by the speed of a device. */
+export const PLANNED = {
+  dryRun: flag("print what would run, with estimates of time, disk and memory"),
+  ...take("flops", "utilisation"),
+};
 /** The options of training a model. */
 export const TRAINING = {
   ...CHECKPOINTS,
