@@ -15,7 +15,8 @@ import { openToRead, unreadable } from "../graph/files.ts";
 import { checkLengths, checkTokens, type Columns, needColumn, type RecordBatch } from "./arrow.ts";
 import { readFloats, readIntegers, readStrings } from "./column_values.ts";
 import { ARRAYS } from "./columns.ts";
-import { checkNodes, orUnreadable } from "./ipc/library.ts";
+import { type BatchHeader, checkBatch } from "./ipc/layout.ts";
+import { orUnreadable } from "./ipc/library.ts";
 import { type IpcMessage, messagesIn, readAt } from "./ipc/messages.ts";
 import { decode } from "./ipc/read.ts";
 import { checkLineage, type Lineage, pickIdentity, readLineage } from "./lineage.ts";
@@ -300,15 +301,18 @@ async function scan(file: Deno.FsFile, path: string): Promise<Shard> {
       dictionaries.set(id, [...isDelta ? dictionaries.get(id) ?? [] : [], { offset, end }]);
       continue;
     }
-    const { length: rows, compression } = message.header() as {
-      length: number;
-      compression: unknown;
-    };
+    const header = message.header() as BatchHeader;
+    const { length: rows, compression } = header;
     if (compression !== null) {
       const remedy = "write it without compression, as pyarrow.ipc.new_file does by default";
       throw unreadable(where, `it must not be compressed, ${BY_NUMBER}`, "it is", { remedy });
     }
-    const layout = orUnreadable(where, () => checkNodes(where, empty.schema, message));
+    const { fields: columns } = empty.schema;
+    const { bodyLength } = message;
+    const layout = orUnreadable(
+      where,
+      () => checkBatch({ where, columns, header, bodyLength }),
+    );
     const places = NUMERIC.map((name) => {
       if (!columnType(empty, name)) return NaN;
       const place = layout.get(name);

@@ -1,6 +1,7 @@
 /**
  * Takes Arrow IPC files and streams apart into their messages, one after another. What ends without
- * its end marker, and a message whose buffers leave its body, are errors that name file and batch.
+ * its end marker, a message whose buffers leave its body, and a file whose footer tells of other
+ * messages are errors that name file and batch.
  *
  * Format:
  * https://arrow.apache.org/docs/format/Columnar.html#format-ipc
@@ -19,9 +20,9 @@ import { Footer } from "apache-arrow/ipc/metadata/file";
 import type { InputError } from "../../../kernels/errors.ts";
 import { openToRead, unreadable } from "../../graph/files.ts";
 import { joinBytes, type Take, takeFrom } from "../bytes.ts";
+import { checkFooter, ENDING, type FileContents, footerLength, isMagic, MAGIC } from "./footer.ts";
 import { openWriter, orUnreadable } from "./library.ts";
 
-const MAGIC = new TextEncoder().encode("ARROW1");
 const CONTINUATION = Uint8Array.of(0xff, 0xff, 0xff, 0xff);
 /** Bytes before a message's metadata: ff ff ff ff and a length. The padded magic has as many. */
 const PREFIX = 8;
@@ -29,6 +30,8 @@ const PREFIX = 8;
 const PADDED = 64;
 /** Bytes read at once after the end marker, where a file has its footer. */
 const PIECE = 2 ** 16;
+/** Most bytes after the end marker: a footer of some two million batches. */
+const LONGEST_FOOTER = 2 ** 26;
 
 /**
  * In a schema's metadata: a batch without rows closes the stream. That batch says in its own
@@ -158,6 +161,8 @@ async function* messagesFrom(
     [prefix, offset] = [await take(PREFIX), offset + PREFIX];
   }
   let lastKind: IpcMessage["kind"] | undefined;
+  const contents: FileContents = { batches: [], dictionaries: [] };
+  const dictionaries = new Set<number>(); // ids
   for (let batches = 0;; prefix = await take(PREFIX)) {
     const where = `${name}, batch ${batches}`;
     const length = metadataLength(prefix, where);
@@ -177,9 +182,21 @@ async function* messagesFrom(
     }
     lastKind = kind;
     if (kind === "batch") batches++;
+    const { bodyLength } = message;
     const start = offset + PREFIX + length;
-    const end = start + message.bodyLength;
-    let left = message.bodyLength;
+    const end = start + bodyLength;
+    if (message.isDictionaryBatch()) {
+      const { id, isDelta } = message.header();
+      checkDictionary(where, isDelta, dictionaries.has(id), isFile);
+      dictionaries.add(id);
+    }
+    if (isFile && message.isSchema()) {
+      contents.schema = orUnreadable(where, () => message.header());
+    } else if (isFile) {
+      const { [kind === "dictionary" ? "dictionaries" : "batches"]: places } = contents;
+      places.push({ offset, metaDataLength: PREFIX + length, bodyLength });
+    }
+    let left = bodyLength;
     const body = async () => {
       const bytes = await take(left);
       if (bytes.length < left) throw cutShort(where);
@@ -190,15 +207,35 @@ async function* messagesFrom(
     await skip(left);
     offset = end;
   }
-  let tail = new Uint8Array();
+  const tail: Uint8Array[] = [];
+  let tailLength = 0;
   for (let next = await take(PIECE); next.length > 0; next = await take(PIECE)) {
-    tail = joinBytes([tail, next]).slice(-MAGIC.length);
+    tail.push(next);
+    tailLength += next.length;
+    if (!isFile) {
+      throw unreadable(name, "an Arrow stream must stop at its end marker", "more bytes follow");
+    }
+    if (tailLength > LONGEST_FOOTER) {
+      throw unreadable(name, `its footer must have at most ${LONGEST_FOOTER} bytes`, "more follow");
+    }
   }
-  if (isFile && !isMagic(tail)) throw cutShort(name);
-  if (!isFile && tail.length > 0) {
-    throw unreadable(name, "an Arrow stream must stop at its end marker", "more bytes follow");
+  if (isFile) {
+    const ending = joinBytes(tail);
+    const length = footerLength(ending);
+    if (length === 0 || length + ENDING > tailLength) throw cutShort(name);
+    checkFooter(name, ending.subarray(-length - ENDING, -ENDING), contents);
   }
   if (!lastKind) yield needSchema("it has none");
+}
+
+/** Throws where a dictionary grows before it has begun, or begins anew in a file. */
+function checkDictionary(where: string, isDelta: boolean, isThere: boolean, isFile: boolean): void {
+  if (isDelta && !isThere) {
+    throw unreadable(where, "a dictionary must begin before it grows", "one does not");
+  }
+  if (isFile && isThere && !isDelta) {
+    throw unreadable(where, "a file must have one dictionary per column", "a second one follows");
+  }
 }
 
 function messageKind(message: Message): IpcMessage["kind"] {
@@ -226,11 +263,9 @@ const hex = (bytes: Uint8Array): string => bytes.toHex().replace(/..(?=.)/g, "$&
  * Reads the schema from a file's footer, because the library's writer omits the schema's message.
  */
 function schemaInFooter(file: Deno.FsFile, size: number, name: string): IpcMessage | undefined {
-  const tail = readAt(file, Math.max(0, size - 4 - MAGIC.length), Math.min(size, 4 + MAGIC.length));
-  const length = tail.length > 4 && isMagic(tail.subarray(4))
-    ? new DataView(tail.buffer).getInt32(0, true)
-    : 0;
-  const offset = size - tail.length - length;
+  const ending = readAt(file, Math.max(0, size - ENDING), Math.min(size, ENDING));
+  const length = footerLength(ending);
+  const offset = size - ENDING - length;
   if (length <= 0 || offset < PREFIX) return undefined;
   const { message, head } = orUnreadable(name, () => {
     const { schema } = Footer.decode(readAt(file, offset, length));
@@ -287,8 +322,4 @@ function decodeMessage(metadata: Uint8Array, where: string): Message {
 export function cutShort(where: string): InputError {
   const fact = "it is cut short; what wrote it did not finish and must run again";
   return unreadable(where, "it must end with Arrow's end marker", fact);
-}
-
-function isMagic(bytes: Uint8Array): boolean {
-  return bytes.length >= MAGIC.length && MAGIC.every((byte, i) => byte === bytes[i]);
 }

@@ -1,6 +1,6 @@
 /**
  * Reads Arrow IPC files and streams, one batch at a time. The Arrow library decodes. What it does
- * not check is checked here and in `messages.ts` and `library.ts`.
+ * not check is checked here, in `messages.ts`, `footer.ts` and `layout.ts`.
  *
  * @module
  */
@@ -9,7 +9,8 @@ import { RecordBatch, RecordBatchReader, Schema, type Vector } from "apache-arro
 import { createHash } from "node:crypto";
 import { hashFile, unreadable } from "../../graph/files.ts";
 import { checkRead, findRecord } from "../../graph/schema.ts";
-import { checkNodes, orUnreadable } from "./library.ts";
+import { LayoutChecks } from "./layout.ts";
+import { orUnreadable } from "./library.ts";
 import {
   ANNOUNCED,
   CLOSING_ROWS,
@@ -90,12 +91,14 @@ async function* readBatches(
   const dictionaries = new Map<number, Vector>(); // by id
   // Dictionaries of the next batch by id; a delta is added, anything else replaces.
   const ahead = new Map<number, Uint8Array[]>();
+  const checks = new LayoutChecks();
   let count = 0;
   let rows = 0;
   for await (const { kind, message, where, head, body } of source) {
     if (kind === "batch" && count === some.to) return;
     if (kind === "batch" && count++ < some.from) continue; // its body is not read
-    const chunks = [head, await body()];
+    const bytes = await body();
+    const chunks = [head, bytes];
     if (kind === "schema") {
       schema = chunks;
       const whole: Schema = orUnreadable(name, () => message.header() as Schema);
@@ -106,12 +109,13 @@ async function* readBatches(
     if (kind === "closing") closing = message.metadata;
     else chunks.forEach((chunk) => hash?.update(chunk));
     if (message.isDictionaryBatch()) {
+      orUnreadable(where, () => checks.check(where, fields!, message, bytes));
       const { id, isDelta } = message.header();
       const parts = isDelta && ahead.get(id) || [];
       parts.push(...chunks);
       ahead.set(id, parts);
     } else if (kind === "batch") {
-      orUnreadable(where, () => checkNodes(where, fields!, message));
+      orUnreadable(where, () => checks.check(where, fields!, message, bytes));
       const all = [...schema, ...[...ahead.values()].flat(), ...chunks];
       ahead.clear();
       const batch = decode(where, all, hash && fields, dictionaries);

@@ -106,6 +106,8 @@ Deno.test("readArrow() refuses batches that say less, or more, than they hold", 
     ["they take 320", (header) => header._buffers[1].length = 300],
     ["leaves its body", (header) => header._buffers[3].offset = 1e6],
     ["columns and lists", (header) => header._nodes.push({ length: 40, nullCount: 0 })],
+    ["buffers, as its schema says", (header) => header._buffers.push({ offset: 0, length: 0 })],
+    ["they leave gaps or overlap", (header) => header._buffers[1].offset += 8],
   ];
   await collect(readArrow(pipe(rewrite(batch, () => {}))));
   for (const [message, change] of cases) {
