@@ -122,6 +122,7 @@ class Process {
   close(): void {
     this.#open?.close?.();
     this.#open = undefined;
+    this.#adapter = undefined;
   }
 
   /**
@@ -224,7 +225,8 @@ class Process {
     const making: Making[] = [];
     if (this.#open !== maker) this.close();
     this.#open = maker;
-    this.#adapter = undefined;
+    // A maker that stays open keeps its device from one node to the next.
+    if (!maker.close) this.#adapter = undefined;
     try {
       for (const [i, node] of nodes.entries()) making.push(await beginNode(walk, node, notes[i]));
       this.#events.begins(maker.stage);

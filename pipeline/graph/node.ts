@@ -376,7 +376,9 @@ export async function noteFiles(
 ): Promise<Record<string, FileNote>> {
   const notes: Record<string, FileNote> = {};
   for (const path of (await Array.fromAsync(filesUnder(folder))).sort()) {
-    notes[path] = known.get(path) ?? await hashFile(`${folder}/${path}`);
+    const note: FileNote = known.get(path) ?? await hashFile(`${folder}/${path}`);
+    const { batches, bytes, sha256 } = note;
+    notes[path] = { batches, bytes, sha256 }; // one order, whoever described it
   }
   return notes;
 }

@@ -242,6 +242,14 @@ Deno.test("a run's manifests are the same bytes whichever processes made it, in 
     const one = await manifests(whole);
     assert(Object.values(one).some((text) => text.includes('"adapter"')));
     assertEquals(await manifests(stopped), one);
+
+    // Scores by routers of another run are made of nothing whose manifest names an adapter.
+    const sources = { flags: { ...flags, routers: `${whole}/partitioner` } };
+    const run = `${folder}/parts`;
+    for (const index of [2, 1]) await makePartition({ run, sources, part: { index, of: 2 } });
+    await makePartition({ run, sources });
+    await makePartition({ run: `${folder}/once`, sources });
+    assertEquals(await manifests(run), await manifests(`${folder}/once`));
   }));
 
 /** Reads the manifests of a run by the paths of their nodes. */
