@@ -13,12 +13,12 @@ import { createQueue } from "../engine.ts";
 import { badRequest, ensureAsked } from "./errors.ts";
 
 const LONG = 1 << 13; // UTF-16 units of texts, or ids, beyond which they are long
-const PIECE = 1 << 16; // UTF-16 units that are encoded in one go
+const PIECE = 1 << 15; // UTF-16 units that are encoded in one go
 /**
  * Most of them where the tokenizer finds no place to cut: the library takes some 300 bytes for
  * each, and all others wait while these are freed.
  */
-const LONGEST_PIECE = 1 << 17;
+const LONGEST_PIECE = 1 << 16;
 
 /** Reads the texts of requests. Their `signal` ends the work: the client hung up. */
 export class TextReader {
