@@ -44,7 +44,9 @@ export const TASK = await defineTask({
       return print(plan, planText(plan));
     }
     const { adoptedExperts } = await import("../pipeline/training/mod.ts");
-    const adopted = expert === "all" && !options.force ? await adoptedExperts(run) : [];
+    const adopted = expert === "all" && !options.force
+      ? await adoptedExperts(run, options.check)
+      : [];
     for (const { expert, from } of adopted) {
       onWarning(`expert ${expert} was adopted from "${from}": it stays`);
     }

@@ -59,19 +59,31 @@ export async function hashFile(path: string): Promise<FileRecord> {
  * be read again, as a pipe.
  */
 export async function hashNamed(where: string): Promise<string> {
-  const { isFile, isDirectory } = await Deno.stat(where).catch(refuseMissing(where));
-  if (isFile) return (await hashFile(where)).sha256;
-  const fact = isDirectory ? "it is a folder" : "it is a pipe or a device";
-  throw unreadable(`"${where}"`, "it must be a file", fact, { where });
+  await refusePipe(where).catch(refuseMissing(where));
+  return (await hashFile(where)).sha256;
+}
+
+/**
+ * Throws an `InputError` for a pipe or a device, which may never end. Throws what Deno does where
+ * there is nothing.
+ */
+export async function refusePipe(where: string): Promise<void> {
+  const { isFile, isDirectory } = await Deno.stat(where);
+  if (isFile || isDirectory) return;
+  throw unreadable(`"${where}"`, "it must be a file", "it is a pipe or a device", {
+    where,
+    remedy: "write it to a file",
+  });
 }
 
 const READ_BYTES = 2 ** 26;
 
 /**
  * Reads a whole file into as much memory as it has bytes; `Deno.readFile` needs twice as much while
- * it reads.
+ * it reads. Throws an `InputError` for a pipe.
  */
 export async function readLarge(path: string): Promise<Uint8Array<ArrayBuffer>> {
+  await refusePipe(path);
   using file = await Deno.open(path);
   const bytes = new Uint8Array((await file.stat()).size);
   let at = 0;

@@ -15,6 +15,7 @@ import {
   ifMissing,
   isMissing,
   oneLine,
+  refusePipe,
   sha256,
   shortHash,
 } from "./files.ts";
@@ -105,8 +106,9 @@ export function checkRead(path: string, { bytes, sha256 }: FileRecord, record: F
   });
 }
 
-/** Reads a whole file, and verifies it. */
+/** Reads a whole file, and verifies it. Throws an `InputError` for a pipe. */
 export async function readVerified(path: string): Promise<Uint8Array<ArrayBuffer>> {
+  await refusePipe(path);
   const bytes = await Deno.readFile(path);
   const record = findRecord(path);
   if (record) checkRead(path, { bytes: bytes.length, sha256: sha256(bytes) }, record);

@@ -85,7 +85,8 @@ export async function cutFiles(
   most: number,
   { place, keep = false, check = false }: { place?: string; keep?: boolean; check?: boolean } = {},
 ): Promise<Piece[]> {
-  const earlier = place && !check ? await readHashed(place) : new Hashed();
+  const noted = place && !check ? await readHashed(place) : undefined;
+  const earlier = noted ?? new Hashed();
   const pieces: Piece[] = [];
   const kept = new Hashed();
   let isNew = false;
@@ -131,16 +132,23 @@ export async function cutFiles(
       : piecesOfLines(file, ends);
     for (const piece of filePieces) pieces.push(piece);
   }
-  if (keep && place && (isNew || kept.path.length !== earlier.path.length)) {
+  // Also where all files are fresh: whether a run has this file does not depend on the time.
+  const hasFiles = files.some(({ path }) => path !== STANDARD_INPUT);
+  const isNoted = noted && !isNew && kept.path.length === earlier.path.length;
+  if (keep && place && hasFiles && !isNoted) {
     const text = JSON.stringify(kept);
     await writeAtomic(place, `${sha256(text)}\n${text}`);
   }
   return pieces;
 }
 
-/** Reads what is known of files. What cannot be read counts as unknown. */
-async function readHashed(place: string): Promise<Hashed> {
-  const text = await Deno.readTextFile(place).catch(ifMissing(""));
+/**
+ * Reads what is known of files, undefined where nothing was noted. What cannot be read counts as
+ * unknown.
+ */
+async function readHashed(place: string): Promise<Hashed | undefined> {
+  const text = await Deno.readTextFile(place).catch(ifMissing(undefined));
+  if (text === undefined) return undefined;
   const end = text.indexOf("\n");
   const seen = text.slice(end + 1);
   return Object.assign(new Hashed(), sha256(seen) === text.slice(0, end) ? JSON.parse(seen) : {});

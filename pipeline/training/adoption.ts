@@ -4,6 +4,7 @@
  */
 
 import * as v from "valibot";
+import { InputError } from "../../kernels/errors.ts";
 import { type Manifest, readManifest } from "../graph/node.ts";
 import { readRunConfiguration } from "../graph/configuration.ts";
 import { listEntries } from "../graph/files.ts";
@@ -56,16 +57,21 @@ export interface AdoptedExpert extends Adoption {
 
 /**
  * Lists the experts of a run that came from elsewhere, by id. Those that a partition into more
- * parts left behind are none of its experts.
+ * parts left behind are none of its experts. With `check` one whose manifest is damaged counts as
+ * trained here: it is made again.
  */
-export async function adoptedExperts(run: string): Promise<AdoptedExpert[]> {
+export async function adoptedExperts(run: string, check = false): Promise<AdoptedExpert[]> {
   const experts = (await readRunConfiguration(run, { edited: true }))?.configuration.experts ??
     Infinity;
   const adopted: AdoptedExpert[] = [];
   for (const { name } of await listEntries(`${run}/experts`)) {
     const [, id] = /^expert-(\d+)$/.exec(name) ?? [];
     if (id === undefined || Number(id) >= experts) continue;
-    const adoption = describeAdoption(await readManifest(`${run}/experts/${name}`));
+    const manifest = await readManifest(`${run}/experts/${name}`).catch((error) => {
+      if (check && error instanceof InputError) return null;
+      throw error;
+    });
+    const adoption = describeAdoption(manifest);
     if (adoption) adopted.push({ expert: Number(id), ...adoption });
   }
   return adopted.sort((a, b) => a.expert - b.expert);

@@ -68,8 +68,9 @@ export function explained(error: unknown): unknown {
     return new InputError(refusal, { where, cause: error });
   }
   if (error instanceof Deno.errors.NotCapable) {
-    const remedy = "use an ordinary file, or - for standard input";
-    const refusal = `Cannot use ${path} as this task must be permitted to: ${line}`;
+    const remedy = "use an ordinary file or folder, or - for standard input";
+    const fact = line.replace(/, run again with the .*$/, ""); // no task needs it
+    const refusal = `Cannot use ${path} as this task must be permitted to: ${fact}`;
     return new InputError(refusal, { where, remedy, cause: error });
   }
   const full = fullDisk(where, error);

@@ -1,7 +1,18 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { InputError, RunError } from "../../mod.ts";
 import { describe, exitCode, explained } from "../../tasks/cli/errors.ts";
-import { commandOf, execute, inFolder, ROOT } from "./support.ts";
+import {
+  commandOf,
+  execute,
+  inFolder,
+  ok,
+  refused,
+  ROOT,
+  smallCorpus,
+  smallRunAt,
+  task,
+  taskHere,
+} from "./support.ts";
 
 Deno.test("explained() makes an InputError of what the system says of a path, and a RunError of a full disk", () =>
   inFolder(async (folder) => {
@@ -34,6 +45,37 @@ Deno.test("explained() makes an InputError of what the system says of a path, an
     const bug = new RangeError("x");
     assertEquals(explained(bug), bug);
   }));
+
+Deno.test("a pipe in the place of a model, of weights to begin with, of a tokenizer or of text is refused, not waited for", () =>
+  inFolder(async (folder) => {
+    const { run } = await smallRunAt(`${folder}/run`);
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus(4, 20));
+    const pipes = ["model/config.json", "weights/model.safetensors", "tokenizer.json", "in.jsonl"];
+    for (const name of ["model", "weights"]) await Deno.mkdir(`${folder}/${name}`);
+    for (const path of pipes) await ok(execute("mkfifo", [`${folder}/${path}`]));
+    const text = ["--input", `${folder}/docs.jsonl`];
+    const cases: [name: string, args: string[]][] = [
+      ["adopt", ["--run", run, "--expert", "0", "--from", `${folder}/model`]],
+      ["train-expert", ["--run", run, "--expert", "0", "--init", `${folder}/weights`]],
+      ["tokenize", [text[1], "--tokenizer", `${folder}/tokenizer.json`, "--output", "t.arrow"]],
+      ["partition", ["--run", `${folder}/a`, ...text, "--tokenizer", `${folder}/tokenizer.json`]],
+      ["partition", ["--run", `${folder}/b`, "--input", `${folder}/in.jsonl`]],
+    ];
+    for (const [name, args] of cases) {
+      const patience = new AbortController();
+      const waiting = new Promise<never>((_, reject) => {
+        const timer = setTimeout(() => reject(new Error(`${name} ${args} waits`)), 30_000);
+        patience.signal.onabort = () => clearTimeout(timer);
+      });
+      await refused(Promise.race([taskHere(name, args), waiting]), "it is a pipe");
+      patience.abort();
+    }
+  }));
+
+Deno.test("a folder that a task may not read is named without advice of Deno's, which is not the project's", async () => {
+  const err = await refused(task("status", ["--run", "/proc/1"]), "/proc/1");
+  assertEquals(err.includes("--allow-all"), false, err);
+});
 
 Deno.test("describe() tells a bug with its place, the versions, the adapter and how to report it", async () => {
   const text = await describe(new RangeError("Cannot\nbe"), { adapter: "a card" });

@@ -205,7 +205,7 @@ const joinHashes = (hashes: readonly string[]) => sha256(hashes.join("\n"));
 async function findPlaces(folder: string): Promise<Map<string, string> | undefined> {
   const index = `${folder}/${TENSOR_INDEX}`;
   if (await exists(`${folder}/${WHOLE}`) || !await exists(index)) return undefined;
-  return readIndex(await Deno.readFile(index), index);
+  return readIndex(await readInput(folder, TENSOR_INDEX), index);
 }
 
 /** Reads which file holds which tensor. Throws an `InputError` where the index does not say it. */

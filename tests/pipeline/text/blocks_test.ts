@@ -4,7 +4,7 @@ import { InputError } from "../../../kernels/errors.ts";
 import { type Block, cutFiles, gatherBlocks, type Piece } from "../../../pipeline/text/blocks.ts";
 import { listInputs } from "../../../pipeline/text/inputs.ts";
 import { readPiece } from "../../../pipeline/text/readers.ts";
-import { sha256 } from "../../../pipeline/graph/files.ts";
+import { exists, sha256 } from "../../../pipeline/graph/files.ts";
 import { toTable, writeArrowFile } from "../../../pipeline/rows/arrow.ts";
 import { arrowBytes } from "../../../pipeline/rows/ipc/write.ts";
 import { inFolder, ROOT } from "../../tasks/support.ts";
@@ -163,6 +163,18 @@ Deno.test("what was hashed is known again, until a file changes that a link lead
     assert(await nameNow() !== before.name);
     await Deno.writeTextFile(place, "damaged");
     assert(await nameNow() !== before.name);
+  }));
+
+Deno.test("a run has the file of what was hashed however fresh its text is, and believes it of none that is", () =>
+  inFolder(async (folder) => {
+    const path = `${folder}/a.txt`;
+    const place = `${folder}/files.json`;
+    await Deno.writeTextFile(path, "one");
+    const [before] = await gatherTextBlocks([path], 1_000, { place, keep: true });
+    assert(await exists(place));
+    await Deno.writeTextFile(path, "two");
+    const [after] = await gatherTextBlocks([path], 1_000, { place, keep: true });
+    assert(before.name !== after.name);
   }));
 
 Deno.test("what was hashed is known again where files are added, changed or removed, and in another order", () =>
