@@ -61,13 +61,13 @@ export function checkFooter(name: string, footer: Uint8Array, contents: FileCont
 function checkPlaces(
   name: string,
   what: string,
-  told: readonly MessagePlace[],
+  listed: readonly MessagePlace[],
   read: readonly MessagePlace[],
 ): void {
-  if (told.length !== read.length) {
-    throw otherFooter(name, `it tells of ${told.length} ${what}, there are ${read.length}`);
+  if (listed.length !== read.length) {
+    throw otherFooter(name, `it tells of ${listed.length} ${what}, there are ${read.length}`);
   }
-  for (const [i, { offset, metaDataLength, bodyLength }] of told.entries()) {
+  for (const [i, { offset, metaDataLength, bodyLength }] of listed.entries()) {
     const place = read[i];
     const isSame = offset === place.offset && metaDataLength === place.metaDataLength &&
       bodyLength === place.bodyLength;
