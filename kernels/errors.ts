@@ -1,7 +1,7 @@
 /**
  * Errors that explain themselves: what is wrong, where, and how to mend it, as data. A script reads
- * `message`. The command line words the same data for its user: `tasks/cli/wording.ts` writes settings
- * as flags and tasks as commands.
+ * `message`. The command line words the same data for its user: `tasks/cli/wording.ts` writes
+ * settings as flags and tasks as commands.
  *
  * @module
  */

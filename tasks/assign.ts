@@ -3,7 +3,8 @@
  * pipe.
  *
  *   deno task assign --run runs/a
- *   deno task score - --routers runs/a/partitioner < tokens.arrows | deno task assign - > assigned.arrows
+ *   deno task score - --routers runs/a/partitioner < tokens.arrows |
+ *     deno task assign - > assigned.arrows
  *   deno task assign new.arrow --prices runs/a/assignments/prices.json --output assigned.arrow
  */
 import { ensure } from "../kernels/errors.ts";

@@ -160,9 +160,8 @@ function sources({ sources }: Evaluation, ways: Way[]): string {
       most.join(", "),
     ];
   });
-  const note =
-    `perplexities by source; best: ${BEST}; bits/byte: the mixture's; goes to expert: the share of the ` +
-    "source's sequences that each gets";
+  const note = `perplexities by source; best: ${BEST}; bits/byte: the mixture's; ` +
+    "goes to expert: the share of the source's sequences that each gets";
   return explained(
     ["source", "documents", "tokens", ...titles, "bits/byte", "goes to expert"],
     rows,
@@ -269,7 +268,7 @@ function fallback(evaluation: Evaluation): string {
   ) + kept;
 }
 
-/** Tells the margin that sends a wanted share, and what that does to text that it was not found on. */
+/** Tells the margin that sends a wanted share, and its effect on text that did not choose it. */
 function calibratedText(
   model: string,
   { wanted, margin, share, unseen }: NonNullable<NonNullable<Evaluation["fallback"]>["calibrated"]>,
@@ -322,7 +321,8 @@ export const TASK = await defineTask({
     calibrate: field.custom(
       parseShare,
       { value: "SHARE" },
-      "share of texts to send to the fallback, like 10%: finds the margin, which generate and serve use",
+      "share of texts to send to the fallback, like 10%: finds the margin, " +
+        "which generate and serve use",
     ),
     routeLengths: field.integers(
       { default: [], value: "N,N,…", min: 1, max: 1_000_000 },

@@ -47,7 +47,8 @@ async function checkUpstreams(upstreams: ReadonlyMap<number, string>): Promise<v
   if (refused.length === 0) return;
   const project = await Deno.readTextFile(new URL("../deno.json", import.meta.url));
   const { tasks, permissions } = JSON.parse(project);
-  const net = `--allow-net=${[...permissions.server.net, ...refused]}`; // replaces what the set permits
+  // Replaces the hosts that the set of permissions names.
+  const net = `--allow-net=${[...permissions.server.net, ...refused]}`;
   const isElsewhere = ![undefined, Deno.cwd()].includes(Deno.env.get("INIT_CWD"));
   const file = isElsewhere ? fileURLToPath(new URL("serve.ts", import.meta.url)) : "tasks/serve.ts";
   const start = tasks.serve.command.replace(

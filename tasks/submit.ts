@@ -2,7 +2,8 @@
  * Submits what is missing of a run to Slurm, or runs it on this machine, as many processes. What
  * flags do not say is planned as it was when the run was last submitted.
  *
- *   deno task submit --run runs/a --slurm-partition gpu --experts-at-once 8 --time 04:00:00 --gres gpu:1
+ *   deno task submit --run runs/a --slurm-partition gpu --experts-at-once 8 \
+ *     --time 04:00:00 --gres gpu:1
  *   deno task submit --run runs/a --executor local --jobs 2
  */
 import { statSync } from "node:fs";

@@ -3,7 +3,8 @@
  * pipe.
  *
  *   deno task tokenize --run runs/a
- *   deno task tokenize - --format jsonl --tokenizer runs/a/tokenizer.json < docs.jsonl > tokens.arrows
+ *   deno task tokenize - --format jsonl --tokenizer runs/a/tokenizer.json \
+ *     < docs.jsonl > tokens.arrows
  */
 import { ensure } from "../kernels/errors.ts";
 import { resolveConfiguration } from "../pipeline/settings/mod.ts";

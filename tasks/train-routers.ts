@@ -3,7 +3,7 @@
  * tokens.
  *
  *   deno task train-routers --run runs/a --experts 8 --rounds 12
- *   deno task train-routers --run runs/a --part 1/4        # a quarter of the routers; three others train the rest
+ *   deno task train-routers --run runs/a --part 1/4    # a quarter of the routers
  */
 import { DEVICE, take } from "./cli/options.ts";
 import { stageTask } from "./cli/stage.ts";

@@ -47,7 +47,8 @@ const BACKWARD_BLOCK = 32;
 const MOST_MERGED = 32;
 
 /**
- * Writes the head size, and how many heads share keys, into a WGSL text: arrays that shall lie in registers need a constant length.
+ * Writes the head size, and how many heads share keys, into a WGSL text: arrays that shall lie in
+ * registers need a constant length.
  */
 const sized = (code: string, shape: AttentionShape) =>
   compose(code, {}, { HEAD4: padded(shape.headSize) / 4, SHARE: sharingHeads(shape) });

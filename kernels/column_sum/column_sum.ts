@@ -39,8 +39,8 @@ interface ColumnSums extends BankRows {
 }
 
 /**
- * Plans the sums of the columns of `dY · z` (`x` normalised), and for biases of `dY`, over blocks of rows:
- * {@link addBlocks} adds these.
+ * Plans the sums of the columns of `dY · z` (`x` normalised), and for biases of `dY`, over blocks
+ * of rows: {@link addBlocks} adds these.
  */
 export function columnSums(gpu: Gpu, tensors: ColumnSums): Dispatch {
   const stride4 = padded(tensors.columns) / 4;

@@ -150,8 +150,8 @@ export function createPlanner(device: GPUDevice, { directive = false } = {}) {
 }
 
 /**
- * Multiplications of one submit, at most, by kind of adapter: a fraction of a second on any
- * that trains. Drivers give up a device whose submit takes seconds (Windows two, amdgpu ten), and nobody
+ * Multiplications of one submit, at most, by kind of adapter: a fraction of a second on any that
+ * trains. Drivers give up a device whose submit takes seconds (Windows two, amdgpu ten), and nobody
  * else gets a share of the device in the meantime.
  */
 export const SUBMIT_MULTIPLICATIONS: Record<AdapterKind, number> = { software: 1e10, gpu: 2e11 };

@@ -1,7 +1,7 @@
 /**
- * The variant of LayerNorm and RMSNorm for software adapters with subgroups of 8 lanes. This file writes the
- * unrolled loops of its WGSL, one text per width of a row. The number after a name is that of the
- * lane's vec4: a lane holds every eighth vec4 of the row, `x0`, `x1`, …
+ * The variant of LayerNorm and RMSNorm for software adapters with subgroups of 8 lanes. This file
+ * writes the unrolled loops of its WGSL, one text per width of a row. The number after a name is
+ * that of the lane's vec4: a lane holds every eighth vec4 of the row, `x0`, `x1`, …
  */
 
 import {

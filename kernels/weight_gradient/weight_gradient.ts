@@ -48,8 +48,8 @@ export function weightGradientScratch(
 }
 
 /**
- * Plans `weight = dYᵀ · x` and `bias = Σ_rows dY`, if any, (or `+=`) for every model, in one to three
- * dispatches.
+ * Plans `weight = dYᵀ · x` and `bias = Σ_rows dY`, if any, (or `+=`) for every model, in one to
+ * three dispatches.
  */
 export function weightGradient(gpu: Gpu, tensors: WeightGradient): Dispatch[] {
   const { models, rows, inputs, outputs, partial, bias, accumulate, groups } = tensors;

@@ -88,7 +88,8 @@ export async function resample(
  * of them.
  */
 export interface Estimates {
-  drawn(figure: Figure): Float64Array; // gives what a figure comes to in every draw, f64 `[resamples]`
+  /** Gives a figure over every draw of documents, f64 `[resamples]`. */
+  drawn(figure: Figure): Float64Array;
   /** Gives a figure over all documents, and the ends of its 95% interval. */
   estimate(figure: Figure): { value: number; low: number; high: number };
 }

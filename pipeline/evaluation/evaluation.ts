@@ -139,8 +139,8 @@ const CALIBRATED = v.object({
 /**
  * The mixture where sequences of a margin below some value go to a dense model: the share sent, and
  * the perplexity with its interval. `chosen` is for the margin that was chosen, where one was, and
- * `calibrated` for a share that was. `curve` is over margins from none sent to all (a margin of null
- * sends all).
+ * `calibrated` for a share that was. `curve` is over margins from none sent to all (null: all are
+ * sent).
  */
 const FALLBACK = v.object({
   model: v.picklist(BASELINES),

@@ -81,7 +81,8 @@ export interface Figures {
   score(column: string): Score;
   /** Tells how much lower the perplexity of one column is than that of another. */
   gain(column: string, than: string): Lower;
-  gains(column: string): Gain[]; // tells how much lower the perplexity of a column is than every baseline's
+  /** Tells how much lower the perplexity of a column is than every baseline's. */
+  gains(column: string): Gain[];
 }
 
 /** Computes the figures of columns by document; `bytes` are those of all predicted tokens. */

@@ -30,7 +30,7 @@ export interface NodeRecord extends NodeState {
 export const isThere = ({ state }: Pick<NodeState, "state">): boolean =>
   state === "made" || state === "spent";
 
-/** Describes all nodes of a graph, in its order. `owners` are the processes that work in the run. */
+/** Describes all nodes of a graph, in its order. `owners` are processes that work in the run. */
 export async function describeNodes(
   walk: Walk,
   owners: readonly Owner[] = [],

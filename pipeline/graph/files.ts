@@ -153,7 +153,8 @@ export class AtomicFile implements AsyncDisposable {
    * they are known.
    */
   constructor(private readonly path: string, private readonly needed?: number) {
-    this.#partial = `${path}.${crypto.getRandomValues(new Uint32Array(1))[0]}.partial`; // a name that no other process uses
+    // A name that no other process uses.
+    this.#partial = `${path}.${crypto.getRandomValues(new Uint32Array(1))[0]}.partial`;
     this.#file = writing(path, () => {
       Deno.mkdirSync(dirname(path), { recursive: true });
       return Deno.openSync(this.#partial, { write: true, createNew: true });

@@ -67,7 +67,8 @@ export async function listBegun(
   folder: typeof PARTIAL | typeof SCRATCH,
 ): Promise<Begun[]> {
   return (await listEntries(`${run}/${folder}`)).flatMap(({ name, isDirectory }) => {
-    const [, node, old] = /^(.+)~(?:(old-)?[0-9a-f-]{36}|[0-9a-f]{16})$/.exec(name) ?? []; // others are the user's
+    // Other names are those of a user's files.
+    const [, node, old] = /^(.+)~(?:(old-)?[0-9a-f-]{36}|[0-9a-f]{16})$/.exec(name) ?? [];
     const path = `${run}/${folder}/${name}`;
     return node
       ? [{ path, node: node.replaceAll("~", "/"), isDirectory, isOld: old !== undefined }]
@@ -217,7 +218,8 @@ async function takeAlong(old: string, folder: string, manifest: Manifest): Promi
       throw ofOthers(`${old}/${path}`, "it must not be a file of others: it is");
     }
     if (await exists(`${folder}/${path}`)) continue;
-    await linkOrCopy(`${old}/${path}`, `${folder}/${path}`).catch(ifMissing(undefined)); // another process has taken it along
+    // Where the file is missing, another process has taken it along.
+    await linkOrCopy(`${old}/${path}`, `${folder}/${path}`).catch(ifMissing(undefined));
   }
 }
 

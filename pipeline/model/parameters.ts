@@ -206,8 +206,8 @@ export function createBank(
 }
 
 /**
- * Describes a matrix or vector of the bank as kernels read it. `gradients` are buffers with the layout of the
- * weights.
+ * Describes a matrix or vector of the bank as kernels read it. `gradients` are buffers with the
+ * layout of the weights.
  */
 export function findParameter(
   bank: ModelBank,

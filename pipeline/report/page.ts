@@ -124,7 +124,8 @@ ${await partsHtml(sectionParts, options, page)}</section>
 <main>
 ${written}</main>
 <footer>Made by <code>${command}</code> from ${from}. Method: Filippova, Katharopoulos, Grangier and
-Collobert, “No Need to Talk: Asynchronous Mixture of Language Models”, ICLR 2025, arXiv 2410.03529.</footer>
+Collobert, “No Need to Talk: Asynchronous Mixture of Language Models”, ICLR 2025, \
+arXiv 2410.03529.</footer>
 </body>
 </html>
 `;

@@ -98,7 +98,8 @@ export async function readRun(run: string, { doing = "report on", details = true
   const read = async <T>(path: string, reader: (path: string) => Promise<T>): Promise<T | null> => {
     if (!await exists(`${run}/${path}`)) return null;
     return await reader(`${run}/${path}`).catch(async (error) => {
-      const named = error.where?.startsWith(`${run}/`) ? error.where.slice(run.length + 1) : path; // it may be another one
+      // The error may be of another file than the one that was asked for.
+      const named = error.where?.startsWith(`${run}/`) ? error.where.slice(run.length + 1) : path;
       return withRemedy(await findRemedy(run, named, config.configuration))(error);
     });
   };
@@ -154,8 +155,9 @@ export async function readRun(run: string, { doing = "report on", details = true
     // On which it was made.
     adapters: [...new Set([...nodes.values()].flatMap(({ made }) => made.adapter ?? []))],
     folders: await summarizeFolders(run, nodes, spentOn),
+    // A tree's rounds are those of its first level.
     rounds: await read(`${PARTITIONER}/rounds.jsonl`, readRoundMetrics) ??
-      await read(`${PARTITIONER}/root/rounds.jsonl`, readRoundMetrics) ?? [], // of level one of a tree
+      await read(`${PARTITIONER}/root/rounds.jsonl`, readRoundMetrics) ?? [],
     partition,
     names: details && partition ? await expertNames(run) : null, // what sets each expert apart
     curves: models.filter(({ points }) => points.length > 0),

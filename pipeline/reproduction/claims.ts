@@ -350,7 +350,8 @@ function exchangeText({ evaluation: { experts }, cost: { communication } }: RunO
   const { bytesPerNode, exchanges, bytesPerExchange = 0 } = communication;
   const inAll = `${megabytes(bytesPerNode)} in all`;
   if (bytesPerNode === 0) return "nothing is exchanged";
-  if (exchanges === undefined) return `each of ${experts} nodes exchanges ${inAll}`; // of notes of before
+  // Notes of older revisions do not count exchanges.
+  if (exchanges === undefined) return `each of ${experts} nodes exchanges ${inAll}`;
   if (exchanges === 0) return `costs of sequences alone, ${inAll}`;
   return `${exchanges} exchanges of ${megabytes(bytesPerExchange)} per router, ${inAll}`;
 }

@@ -27,7 +27,7 @@ import { expertTarget } from "../stages/targets.ts";
 export interface AdoptOptions extends Pick<RunOptions, "run" | "force"> {
   /** The expert that the checkpoint becomes. */
   expert: number;
-  /** Folder of the checkpoint: a Hugging Face folder of any size: `GPTNeoXForCausalLM` or `LlamaForCausalLM`. */
+  /** A Hugging Face folder of any size: `GPTNeoXForCausalLM` or `LlamaForCausalLM`. */
   from: string;
 }
 

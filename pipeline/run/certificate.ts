@@ -383,7 +383,8 @@ export function certificateText(
     `2. Copies were looked for in all ${
       countOf(searched, "document")
     } of the run above: equal texts; texts that share`,
-    `   ${percent} of their runs of three words; texts with ${passage} words in a row of a forgotten one. Case, spaces`,
+    `   ${percent} of their runs of three words; ` +
+    `texts with ${passage} words in a row of a forgotten one. Case, spaces`,
     `   and punctuation make no difference. Copies that stay in this run: ${stay.length}.`,
     ...listOf(
       stay.map((copy) =>
@@ -393,11 +394,11 @@ export function certificateText(
       ),
     ),
     `3. Experts that were trained again, from new weights, without the text: ${listed(again)}.`,
-    `   Experts that were not trained again, as their text did not change or they are not trained: ${
-      listed(others)
-    }.`,
+    "   Experts that were not trained again, as their text did not change or they are not " +
+    `trained: ${listed(others)}.`,
     routersSawText
-      ? "4. Tokenizer and routers saw the forgotten text and were kept: they hold no text, but are fitted to it."
+      ? "4. Tokenizer and routers saw the forgotten text and were kept: they hold no text, " +
+        "but are fitted to it."
       : "4. Tokenizer and routers were made again without the forgotten text.",
     "5. What may have seen the text and still exists, here or elsewhere:",
     ...listOf(descends),

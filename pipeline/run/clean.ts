@@ -101,7 +101,8 @@ export async function cleanRun(
       }
       continue;
     }
-    const info = await Deno.lstat(`${run}/${path}`).catch(ifMissing(null)); // of a process that has just ended
+    // The file of a process that has just ended may be gone.
+    const info = await Deno.lstat(`${run}/${path}`).catch(ifMissing(null));
     if (info === null) continue;
     cleaned[kind].files++;
     cleaned[kind].bytes += info.size;

@@ -172,7 +172,8 @@ export async function derive(options: DeriveOptions, watch: RunWatch = {}): Prom
   const plan = await describePlan(prepared);
   await writeDerivation(run, derivation);
   await noteDescendant(from, run, derivation.change.tuned ? "tuned" : "derived");
-  if (!await exists(`${run}/${INDEX}`)) await writeRunConfiguration(run, settings); // what was begun otherwise does not count
+  // Until there is an index, settings that were written before do not count.
+  if (!await exists(`${run}/${INDEX}`)) await writeRunConfiguration(run, settings);
   const { dedup, decontaminate, maxDocuments, maxTokens } = configuration;
   const isChosen = dedup !== "off" || decontaminate.length > 0 || maxDocuments + maxTokens > 0;
   const { added, replaced } = derivation.change;
@@ -465,8 +466,8 @@ function checkChange(
     const [forget, add, newExpert, replace, drop, split] = Object.keys(changes).map((name) =>
       setting(name)
     );
-    const what =
-      say`one change must be named, of ${forget}, ${add}, ${newExpert}, ${replace}, ${drop} and ${split}`;
+    const names = say`${forget}, ${add}, ${newExpert}, ${replace}, ${drop} and ${split}`;
+    const what = say`one change must be named, of ${names}`;
     const remedy = count > 1 ? "derive once more from what is derived" : undefined;
     throw refuse(from, say`${what}: there are ${count}`, remedy);
   }

@@ -138,7 +138,8 @@ async function refuseReplaced(
         "start again",
       );
     }
-    if (refusal !== "setting") continue; // it is of another text
+    // It is a training on another text.
+    if (refusal !== "setting") continue;
     const [then, now] = [replacement.then, replacement.now].map((value) => JSON.stringify(value));
     const fact = `it was trained with another ${replacement.because}: ${then} then, ${now} now`;
     throw refuse("train", fact, "train it again");

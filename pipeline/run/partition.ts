@@ -318,10 +318,10 @@ const FINGERPRINT = v.object({
 });
 
 /**
- * What tells one partition from another: the SHA-256 over a line `<sha256>  <path>` per file, as `sha256sum` prints them, in byte order
- * of the paths; size and SHA-256 of every shard and of the partitioner's files, by path in the run
- * folder (`files`); versions of what made the run; the adapter that it used, null where none was
- * opened.
+ * What tells one partition from another: the SHA-256 over a line `<sha256>  <path>` per file, as
+ * `sha256sum` prints them, in byte order of the paths; size and SHA-256 of every shard and of the
+ * partitioner's files, by path in the run folder (`files`); versions of what made the run; the
+ * adapter that it used, null where none was opened.
  *
  * @ignore
  */

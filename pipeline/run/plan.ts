@@ -177,12 +177,11 @@ function checkLabels(
   if (partitioner !== "source" || routers !== "" || input.length === 0) return;
   if (sourceField !== "" || sourceFromPath !== OFF) return;
   const [field, path] = ["sourceField", "sourceFromPath"].map((name) => setting(name));
+  const rule = say`there must be labels: neither ${field} nor ${path} is given`;
+  const column = say`name the field or column of labels with ${field}`;
   throw new InputError(
-    say`Cannot split text by its sources as there must be labels: neither ${field} nor ${path} is given`,
-    {
-      remedy:
-        say`name the field or column of labels with ${field}, or take the names of folders with ${path}`,
-    },
+    say`Cannot split text by its sources as ${rule}`,
+    { remedy: say`${column}, or take the names of folders with ${path}` },
   );
 }
 

@@ -199,8 +199,9 @@ async function withPartitioner(
   const there = levels.join("x") || experts;
   if (wanted !== undefined && wanted !== there && wanted !== experts) {
     const asked = setting("experts");
+    const rule = say`${asked} must be their number: ${asked} is ${wanted}, there are ${there}`;
     throw new InputError(
-      say`Cannot use routers "${folder}" as ${asked} must be their number: ${asked} is ${wanted}, there are ${there}`,
+      say`Cannot use routers "${folder}" as ${rule}`,
       { where: folder },
     );
   }

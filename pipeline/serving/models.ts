@@ -92,7 +92,8 @@ export async function runSource(
   const configuration = (await readRunConfiguration(run))?.configuration;
   const routing = partitioner ?? await partitionerFolder(run, configuration?.routers);
   const experts = configuration?.experts ?? (await readDescription(routing))?.experts ?? 0;
-  const tokenizer = await findTokenizer(run) ?? `${run}/${TOKENIZER_FILE}`; // a copied part has no link to it
+  // A copied part of a run has no link to the tokenizer.
+  const tokenizer = await findTokenizer(run) ?? `${run}/${TOKENIZER_FILE}`;
   const modelFolder = (model: ModelName) =>
     typeof model === "number"
       ? `${run}/experts/${expertFolder(model, experts)}`

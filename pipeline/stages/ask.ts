@@ -190,9 +190,8 @@ async function ask(making: Making, work: Work, of: Asking): Promise<Record<strin
   const prompts = await encodeQuestions(tokenizer, questions, longest);
   if (of.routing !== "choice" && questions.every(({ context }) => context === "")) {
     const flag = setting("routeWithChoice");
-    warn(
-      say`${name} has no text before its choices, so expert 0 answers all of it: ${flag} lets choices route`,
-    );
+    const fact = say`${name} has no text before its choices, so expert 0 answers all of it`;
+    warn(say`${fact}: ${flag} lets choices route`);
   }
   const mixture = await openMixture({
     run,

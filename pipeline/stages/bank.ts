@@ -43,7 +43,7 @@ interface Pending extends PromiseWithResolvers<Weights> {
 
 /**
  * @ignore Trains models in banks, on devices that stay open for the next call. No more models train
- * at once than fit `memory`, in bytes; the others follow. `adapter` names the devices that it opens.
+ * at once than fit `memory`, in bytes; the others follow. It opens devices of that `adapter`.
  */
 export class Bank {
   readonly #opened: Gpu[] = [];
@@ -51,7 +51,7 @@ export class Bank {
   /** Opens no device yet. */
   constructor(private readonly options: { memory?: number; adapter?: string } = {}) {}
 
-  /** Trains models. Gives a promise for the weights of each, which is kept when its bank is done. */
+  /** Trains models. Gives a promise for the weights of each, kept when its bank is done. */
   train(trainings: readonly TrainModelOptions[]): Promise<Weights>[] {
     const pending = trainings.map((options): Pending => ({
       ...Promise.withResolvers<Weights>(),

@@ -124,7 +124,8 @@ export type ExpertBefore = v.InferOutput<typeof EXPERT>;
  * where text was added; in a `paired` run all text is pairs. `kept` has the keys of nodes that may
  * be linked, by name; `partitioner` is one of these names, or a path. Documents of
  * `forgottenBefore` left on the way to the other run; `away` are hashes of forgotten texts that no
- * document has, and `passages` of passages of all forgotten texts. `template` is its chat template, or that of pairs, "" for none.
+ * document has, and `passages` of passages of all forgotten texts. `template` is its chat template,
+ * or that of pairs, "" for none.
  *
  * Of the change, `added` inputs may be for a `newExpert`, or pairs that models are `tuned` on for
  * so many `epochs`, with `fresh` routers or the old ones. After one is `dropped` the other experts

@@ -2,8 +2,10 @@
  * The index of the text: a table with a row for every document, and after the split its expert. So
  * any row of any shard leads back to its file. Any tool reads it.
  *
- *     text/documents.arrow        document, path, place, sha256, source, side, tokens
- *     partition/documents.arrow   the same, with expert (`mixed` where its sequences went apart) and shares
+ *     text/documents.arrow         document, path, place, sha256, source, side, tokens
+ *     partition/documents.arrow    the same, expert, shares
+ *
+ * The expert is `mixed` where the sequences of a document went to several.
  *
  * @module
  */

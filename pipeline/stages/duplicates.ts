@@ -2,7 +2,7 @@
  * Finds what documents have in common. A node for each block, or each file that is named, hashes
  * its documents into tables; other nodes join these.
  *
- *     FOLDER/BLOCK/   KIND-train.u32 and KIND-test.u32: tables of one kind of hashes, of the documents of both sides
+ *     FOLDER/BLOCK/    KIND-train.u32, KIND-test.u32: tables of hashes of one kind, by side
  *
  * Rows of a table are in buckets by the upper bits of their hashes, so that equal hashes of all
  * tables are found some buckets at a time: memory holds these alone. A file has the end of each

@@ -1,6 +1,6 @@
 /**
- * The nodes of what is exported from a run for other trainers and tools. An export holds all that it
- * was made of in its settings, so it needs no other node.
+ * The nodes of what is exported from a run for other trainers and tools. An export holds all that
+ * it was made of in its settings, so it needs no other node.
  *
  *     export/NAME/     files in the format of another trainer
  *

@@ -6,15 +6,18 @@
  * all routers of the round before say of the same sequences, so it knows its part; it trains its
  * router on that, and scores the next sequences. Nothing else is exchanged.
  *
- *     rounds/start/                clusters of TF-IDF, where routers begin with their parts
- *     rounds/03/router-02/         state.safetensors, scores.safetensors, round.json; of router 0 also rounds.jsonl
+ *     rounds/start/            clusters of TF-IDF, where routers begin with their parts
+ *     rounds/03/router-02/     state.safetensors, scores.safetensors, round.json
+ *     rounds/03/router-00/     the same, and rounds.jsonl
  *
  * A tree of partitioners is the method applied to its own output. Each branch learns from the rows
  * that the level above assigned to it, scores these and assigns them. It does so in nodes of its
  * own, so branches are made anywhere and in any order.
  *
- *     rounds/branch-02/03/router-01/     branches/branch-02/       the rounds and the routers of branch 2
- *     scores/branch-02/                  assignments/branch-02/    what its rows cost its experts, and where they go
+ *     rounds/branch-02/03/router-01/     a round of branch 2
+ *     branches/branch-02/                its routers
+ *     scores/branch-02/                  the costs of its rows for each of its experts
+ *     assignments/branch-02/             the experts of its rows
  *     partitioner/                       the partitioners of all branches
  *     assignments/all/                   the experts of all rows, by block
  *

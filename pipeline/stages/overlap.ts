@@ -2,8 +2,11 @@
  * The nodes that find what flatters a result: duplicates of documents, and passages of held-out
  * documents, or of texts that are named, in training text. They read a run that is split.
  *
- *     overlap/hashes/BLOCK/, overlap/named/0/    tables of hashes of a block, and of a file that is named
- *     overlap/result/                            overlap.json; overlap.arrow: all pairs; leaks.u64: ids of held-out documents of pairs
+ *     overlap/hashes/BLOCK/    tables of hashes of a block
+ *     overlap/named/0/         tables of hashes of a file that is named
+ *     overlap/result/          overlap.json
+ *                              overlap.arrow: all pairs
+ *                              leaks.u64: ids of held-out documents of pairs
  *
  * @module
  */

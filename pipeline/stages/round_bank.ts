@@ -186,8 +186,9 @@ function warnOfPasses(of: GraphOf, sequences: number, { emit }: Work): void {
   const where = branch === undefined ? "" : `branch ${branch}: `;
   if (sequences < experts) {
     const name = setting("experts");
+    const rule = say`${where}there must be at least as many training sequences as ${name}`;
     throw new InputError(
-      say`Cannot train routers as ${where}there must be at least as many training sequences as ${name}: there are ${sequences}, ${name} is ${experts}`,
+      say`Cannot train routers as ${rule}: there are ${sequences}, ${name} is ${experts}`,
       { remedy: say`give more text or fewer ${name}` },
     );
   }

@@ -2,8 +2,8 @@
  * The models that a run may train: experts, each on its own part, and models of all text to compare
  * the mixture with. Each is a node.
  *
- *     experts/expert-02/                    a Hugging Face folder, and metrics.jsonl
- *     scratch/experts~expert-02~KEY/        checkpoints of a training that has not ended, each with the metrics up to it
+ *     experts/expert-02/                a Hugging Face folder, and metrics.jsonl
+ *     scratch/experts~expert-02~KEY/    checkpoints of an unfinished training, with its metrics
  *
  * @module
  */

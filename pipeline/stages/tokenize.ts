@@ -229,8 +229,9 @@ async function tokenizeBlock(
   const { sources } = await writeDocumentTable(making, table);
   const { documents, emptyDocuments, tokens, droppedTails, sequences } = counts;
   if (Math.max(documents, sequences) >= MOST_IDS) {
+    const rule = say`it must have fewer than ${MOST_IDS} sequences: it has ${sequences}`;
     throw new InputError(
-      say`Cannot tokenize block ${block.name} as it must have fewer than ${MOST_IDS} sequences: it has ${sequences}`,
+      say`Cannot tokenize block ${block.name} as ${rule}`,
       { remedy: say`cut large files, or set a smaller ${setting("blockBytes")}` },
     );
   }

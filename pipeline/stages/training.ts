@@ -386,7 +386,8 @@ class Training {
   ): Promise<void> {
     const { of: { making: { folder, scratch }, options }, recipe, known: { key, settings } } = this;
     const path = checkpointPath(scratch, state.trainer.step);
-    await copy(`${folder}/${METRICS_FILE}`, metricsPath(path)); // before the state, which is nothing without them
+    // The metrics go first: a state is nothing without them.
+    await copy(`${folder}/${METRICS_FILE}`, metricsPath(path));
     await saveCheckpointState(scratch, recipe.model, state, {
       key,
       settings,

@@ -19,8 +19,8 @@ interface Format {
 }
 
 /**
- * Opens what decodes the tokens of the tokenizer in a file. Throws as {@linkcode loadTokenizer} does;
- * the library is loaded only where a tokenizer is not byte-level.
+ * Opens what decodes the tokens of the tokenizer in a file. Throws as {@linkcode loadTokenizer}
+ * does; the library is loaded only where a tokenizer is not byte-level.
  */
 export async function openDecoder(path: string, eos?: string): Promise<Decode> {
   const format: Format = JSON.parse(new TextDecoder().decode(await readVerified(path)));

@@ -16,7 +16,7 @@ const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const PATH = v.pipe(v.string(), v.regex(/^(?:\w[\w.-]*\/)*\w[\w.-]*$/));
 const SHA256 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 
-/** An expert or a dense model: where its weights are, the words that tell it apart, and a prompt. */
+/** An expert or a dense model: where its weights are, words that tell it apart, and a prompt. */
 const MODEL = v.object({
   name: PATH,
   weights: PATH,

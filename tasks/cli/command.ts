@@ -242,12 +242,15 @@ const FEW = 12;
 
 /** The flags that most need, by the names of their fields; the others stand under `--help all`. */
 const OFTEN = new Set(
-  `input textField sourceField corpus maxDocuments vocabularySize sequenceLength experts prefix rounds
-  expertHidden expertLayers expertHeads expertBatch expertRate expertSteps expertEpochs expert match run preset
-  force resume dryRun part requireGpu seed json HELP output
-  trained mix fallback prompt model maxNewTokens temperature topK host port apiKeyFile memory task data limit
+  `input textField sourceField corpus maxDocuments vocabularySize sequenceLength experts prefix
+  rounds
+  expertHidden expertLayers expertHeads expertBatch expertRate expertSteps expertEpochs expert match
+  run preset force resume dryRun part requireGpu seed json HELP output
+  trained mix fallback prompt model maxNewTokens temperature topK host port apiKeyFile memory task
+  data limit
   executor jobs parts dense slurmPartition time gres study seeds only paper cluster
-  from add newExpert forget forgetSource forgetIds replaceExpert dropExpert splitExpert noTrain epochs router`
+  from add newExpert forget forgetSource forgetIds replaceExpert dropExpert splitExpert noTrain
+  epochs router`
     .split(/\s+/),
 );
 

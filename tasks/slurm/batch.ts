@@ -256,7 +256,8 @@ function writeScript(run: string, submission: Submission, options: SlurmOptions)
   const tasks = slurmRanges(places.map((place) => place - base));
   const settings = {
     "job-name": job.name,
-    comment: escaped(`smalltalk ${job.name} ${base} ${realPath(run)}`), // by which readQueue() knows it
+    // readQueue() recognises the job by its comment.
+    comment: escaped(`smalltalk ${job.name} ${base} ${realPath(run)}`),
     array: isArray && (expertsAtOnce ? `${tasks}%${expertsAtOnce}` : tasks),
     partition: slurmPartition,
     time,
@@ -265,7 +266,8 @@ function writeScript(run: string, submission: Submission, options: SlurmOptions)
     requeue: true,
     "kill-on-invalid-dep": "yes",
     "open-mode": "append",
-    output: escaped(`${log.replaceAll("%", "%%")}-${isArray ? "%A_%a" : "%j"}.log`), // a single one would be a number of Slurm's
+    // Slurm reads a single % as the start of one of its own numbers.
+    output: escaped(`${log.replaceAll("%", "%%")}-${isArray ? "%A_%a" : "%j"}.log`),
   };
   const asked = Object.entries(settings).filter(([, value]) => value)
     .map(([name, value]) => `#SBATCH --${name}${value === true ? "" : `=${value}`}`);
@@ -334,9 +336,12 @@ function submitLines(
 }
 
 /** Changes what is queued; a task that has ended meanwhile need not be changed. */
-const RENEW = `renew() {
-  reported=$(scontrol update "$@" 2>&1) || ! printf '%s\\n' "$reported" | grep -v 'already finished' >&2 || refused=yes
-}`;
+const RENEW = [
+  "renew() {",
+  `  reported=$(scontrol update "$@" 2>&1) || ` +
+  `! printf '%s\\n' "$reported" | grep -v 'already finished' >&2 || refused=yes`,
+  "}",
+].join("\n");
 
 /**
  * Writes a shell script that writes all scripts and submits them, for a person to read, edit and
@@ -352,7 +357,8 @@ export function submitScript(
   return [
     "#!/bin/bash",
     "set -e",
-    `export INIT_CWD=${quoted(Deno.env.get("INIT_CWD") ?? Deno.cwd())}`, // the folder in which relative paths were typed
+    // Paths were typed relative to this folder.
+    `export INIT_CWD=${quoted(Deno.env.get("INIT_CWD") ?? Deno.cwd())}`,
     `cd ${quoted(PROJECT)}`,
     ["deno task submit", ...Deno.args.filter(isNoDryRun).map(quoted), "--settle"].join(" "),
     ...submitLines(run, planSubmissions(jobs, queue, maxArraySize, options), options),

@@ -124,8 +124,9 @@ async function runProcess(
         continue;
       }
       await note(
-        `error: Cannot go on as an attempt must gain a step: three ended at ${checkpoint}, this one with ` +
-          `${end}; give it more memory, or see what doctor and the system's log say, and submit again`,
+        `error: Cannot go on as an attempt must gain a step: three ended at ${checkpoint}, ` +
+          `this one with ${end}; ` +
+          "give it more memory, or see what doctor and the system's log say, and submit again",
       );
     }
     await note(`ended with exit code ${code}`);

@@ -126,9 +126,9 @@ async function isLocked(log: string): Promise<boolean> {
 }
 
 /**
- * Finds in a log how its process ended: its exit code, and an error of the last attempt. Where there
- * is none, the last line of the task; where the process noted no exit code, the last of Slurm,
- * which says what ended it.
+ * Finds in a log how its process ended: its exit code, and an error of the last attempt. Where
+ * there is none, the last line of the task; where the process noted no exit code, the last of
+ * Slurm, which says what ended it.
  */
 function findEnd(text: string): Pick<Ended, "code" | "line"> {
   const all = stripVTControlCharacters(text).trimEnd().split(/[\r\n]+/);

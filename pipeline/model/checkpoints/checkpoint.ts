@@ -1,8 +1,8 @@
 /**
  * Checkpoints are Hugging Face folders of a `GPTNeoXForCausalLM` or `LlamaForCausalLM`
- * (`config.json`, `model.safetensors`). So other tools load what is trained here, and models that they trained are
- * loaded here. A folder of routers holds `router-00`, `router-01`, …, each a checkpoint of the same
- * shape.
+ * (`config.json`, `model.safetensors`). So other tools load what is trained here, and models that
+ * they trained are loaded here. A folder of routers holds `router-00`, `router-01`, …, each a
+ * checkpoint of the same shape.
  */
 
 import { dirname } from "node:path";

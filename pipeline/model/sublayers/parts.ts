@@ -129,8 +129,8 @@ function productSizes(
 }
 
 /**
- * Plans `y = tail(W · x + b)`, where the tail has a bias, with scratch `sums` if there is some; of a stack for the rows of
- * each layer.
+ * Plans `y = tail(W · x + b)`, where the tail has a bias, with scratch `sums` if there is some; of
+ * a stack for the rows of each layer.
  */
 export function linear(
   pass: Pass,

@@ -76,7 +76,8 @@ export async function compare({ runs: paths, signal }: CompareOptions) {
       // Experts that it is evaluated with, where others are not trained.
       trained: evaluated[i]?.trained ?? null,
       documents: documents[i]?.document.length ?? null, // those whose scores are known
-      beside: paired?.gains[i] ?? null, // how much lower its mixture's perplexity is than the reference's
+      // How much lower its mixture's perplexity is than the reference's.
+      beside: paired?.gains[i] ?? null,
       wins: evaluations[i] && sources.length > 0
         ? sources.filter(({ best }) => best.includes(i)).length
         : null,
@@ -176,7 +177,8 @@ export async function compareWithFirst(
   runs: readonly (DocumentScores | null)[],
   { resamples, signal }: { resamples: number; signal?: AbortSignal },
 ): Promise<{ first: number; gains: (Lower | null)[] } | null> {
-  const cuts = runs.map((run) => run && `${run.tokens} ${run.sequences}`); // ids may differ: each run counts its own
+  // Ids may differ, because each run counts its own.
+  const cuts = runs.map((run) => run && `${run.tokens} ${run.sequences}`);
   const first = cuts.findIndex((cut, i) => cut !== null && cuts.indexOf(cut, i + 1) !== -1);
   if (first === -1) return null;
   const isPaired = (i: number) => i !== first && cuts[i] === cuts[first];

@@ -81,7 +81,8 @@ function evaluationNotes({ runs, reference }: Comparison): Text[] {
         `${name} cuts the text into other documents, so it is not compared by document`;
     }
     const some = `the text that goes to ${trained.length} of ${experts} experts`;
-    return say`${name} is evaluated only on ${some}, so it is not compared: run ${evaluateTask} once the others are trained`;
+    const fact = say`${name} is evaluated only on ${some}, so it is not compared`;
+    return say`${fact}: run ${evaluateTask} once the others are trained`;
   });
   return [
     counts.length > 0 && fewDocuments(Math.min(...counts)),

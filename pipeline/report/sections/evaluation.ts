@@ -98,9 +98,8 @@ function gainPlot({ gains, experts }: Evaluation, clean: RunRecord["clean"]): Pl
     ];
   });
   const note = clean
-    ? ` Clean: on the ${
-      plural(clean.documents, "document")
-    } that share no 13 words in a row with training text, and are not nearly equal to a training document.`
+    ? ` Clean: on the ${plural(clean.documents, "document")} that share no 13 words in a row ` +
+      "with training text, and are not nearly equal to a training document."
     : "";
   return lowerPlot(lines, {
     id: "gain",
@@ -329,7 +328,8 @@ function summary({ experts, trained, prefix, ...counts }: Evaluation, routes: bo
     : "The mixture gives each sequence to the expert of its true label, which no prompt has.";
   const some = trained &&
     `, only what goes to the ${trained.length} of ${experts} experts that were trained`;
-  return markup`<p>${text} that no model was trained on${some}. ${routing} Intervals are of ${draws} of the
+  return markup`<p>${text} that no model was trained on${some}. ${routing} \
+Intervals are of ${draws} of the
 documents${few && `: ${few}`}.</p>`;
 }
 

@@ -97,9 +97,11 @@ function aboutNames(names: readonly ExpertName[]): string {
   const some = names.length > MOST_EXPERTS
     ? ` Of ${number(names.length)} experts the first ${MOST_EXPERTS} are shown.`
     : "";
-  return `An expert is called after the words that set its training sequences apart from all others: by the log-odds that a sequence \
-holds the word, with a prior, the surest first, in a sample of ${sampled} sequences of each. Its likeliest and least likely texts, \
-from the same sample, are those that its router predicts best and worst, or that lie nearest to its part and farthest from it.${some}`;
+  return "An expert is called after the words that set its training sequences apart from all " +
+    "others: by the log-odds that a sequence holds the word, with a prior, the surest first, " +
+    `in a sample of ${sampled} sequences of each. Its likeliest and least likely texts, from the ` +
+    "same sample, are those that its router predicts best and worst, or that lie nearest to its " +
+    `part and farthest from it.${some}`;
 }
 
 const capital = (label: string): string => label[0].toUpperCase() + label.slice(1);
@@ -148,7 +150,8 @@ ${textsHtml("Likeliest", likeliest, unit)}${
   const rows = terms.toSorted((a, b) => b.logOdds - a.logOdds).map(({ text, logOdds, ...term }) => [
     ...[printable(text), percent(term.share), percent(term.shareOfRest), logOdds.toFixed(2)],
   ]);
-  return markup`<section class="expert" style="border-color:${colour}" aria-labelledby="expert-${expert}">
+  return markup`<section class="expert" style="border-color:${colour}" \
+aria-labelledby="expert-${expert}">
 <h3 id="expert-${expert}">${capital(label)}${title && `: ${title}`}</h3>
 <dl><dt>words</dt><dd>${words.join(", ") || "none sets it apart"}</dd>
 <dt>sources</dt><dd>${listed.join(", ")}</dd>
@@ -171,7 +174,8 @@ export const experts: Section<RunRecord & { samples: Samples }> = {
     const written = aboutSamples(samples);
     if (names === null) {
       return [
-        markup`<p>The words and texts of the experts are not here, as the shards of their parts or their tokenizer
+        markup`<p>The words and texts of the experts are not here, \
+as the shards of their parts or their tokenizer
 are not.${written}</p>`,
         [...samples.texts].map(([expert, text]) => {
           const { name } = expertLine(expert, expertPath(expert, levels));

@@ -163,7 +163,8 @@ export const costs: Section<Costed> = {
     return [
       markup`<p>Counted from the configuration by the paper's formulas. ${about}</p>`,
       overheadPlot(mixtures),
-      markup`<p>Below this run stand the seven mixtures of the paper's Table 3, counted by the same formulas.</p>\n`,
+      markup`<p>Below this run stand the seven mixtures of the paper's Table 3, \
+counted by the same formulas.</p>\n`,
       ...[mixturesTable(mixtures), communicationTable(run.cost), memoryTable(run.cost)],
     ];
   },

@@ -204,9 +204,9 @@ function treemapPlot({ parts, test }: PartitionRecord, levels: readonly number[]
   return {
     id: "tree",
     title: "Branches of the tree",
-    about:
-      `Each rectangle is an expert, named by its path, within its branches; as large as its share of the ${text} sequences, \
-and coloured the stronger, the more of its training text is of one source, which it names.`,
+    about: "Each rectangle is an expert, named by its path, within its branches; " +
+      `as large as its share of the ${text} sequences, and coloured the stronger, ` +
+      "the more of its training text is of one source, which it names.",
     spec: { height: 460, data: [{ name: "nodes", values, transform: LAYOUT }], marks: MARKS },
     table: {
       head: ["branch", "experts", `share of the ${text} sequences`, "sources of its training text"],
@@ -225,7 +225,8 @@ function partitionText({ train, parts, costs }: PartitionRecord, balanced: boole
   const { sequences, tokenImbalance, nmi, regret } = train;
   const trained = plural(sequences, "training sequence");
   if (parts.length === 1) {
-    return markup`<p>${trained}, all for the one expert; shares and sources by expert are left out.</p>`;
+    return markup`<p>${trained}, all for the one expert; \
+shares and sources by expert are left out.</p>`;
   }
   const cost = rounded(regret ?? 0, 4);
   const balance = costs === undefined
@@ -236,7 +237,8 @@ function partitionText({ train, parts, costs }: PartitionRecord, balanced: boole
     : `NMI of expert and source is ${rounded(nmi, 3)}`;
   const imbalance = percent(tokenImbalance);
   const split = balanced ? "equal" : parts.length;
-  return markup`<p>${trained} in ${split} parts, one for each expert. The largest part has ${imbalance} more tokens than the
+  return markup`<p>${trained} in ${split} parts, one for each expert. \
+The largest part has ${imbalance} more tokens than the
 mean; ${agreement}${balanced && regret !== null && `, and ${balance}`}.</p>`;
 }
 

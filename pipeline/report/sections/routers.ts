@@ -97,13 +97,15 @@ export const routers: Section<RunRecord> = {
     if (!last) {
       if (kind && !kind.models && routers === "") {
         return [
-          markup`<p>The parts are those of <code>${kind.kind}</code>: ${kind.about}. There are no rounds.</p>`,
+          markup`<p>The parts are those of <code>${kind.kind}</code>: ${kind.about}. \
+There are no rounds.</p>`,
         ];
       }
       const origin = routers || lineage.at(-1)?.from; // the run that all others derive from
       return origin
         ? [
-          markup`<p>The routers were taken from <code>${origin}</code>; their rounds are recorded there.</p>`,
+          markup`<p>The routers were taken from <code>${origin}</code>; \
+their rounds are recorded there.</p>`,
         ]
         : [lacking(run, "The record of router training", "train-routers")];
     }
@@ -112,8 +114,10 @@ export const routers: Section<RunRecord> = {
     const nll = number(last.nllPerToken);
     if (last.shares.length === 1) {
       const text =
-        markup`<p>One router trained in ${count}; after the last one a prefix token costs ${nll} nats. With one
-router there is nothing to route: shares, agreement with sources and the cost of balance are left out.</p>`;
+        markup`<p>One router trained in ${count}; after the last one a prefix token costs \
+${nll} nats. With one
+router there is nothing to route: \
+shares, agreement with sources and the cost of balance are left out.</p>`;
       return [text, roundPlots([line], ["nllPerToken"])];
     }
     const learned = fixed
@@ -123,7 +127,8 @@ router there is nothing to route: shares, agreement with sources and the cost of
       ? ""
       : `, and NMI with the sources is ${rounded(last.nmi, 3)}`;
     return [
-      markup`<p>In each of ${count} every router trained on ${learned}, and new sequences were scored. After the
+      markup`<p>In each of ${count} every router trained on ${learned}, \
+and new sequences were scored. After the
 last one a prefix token costs ${nll} nats${agreement}.</p>`,
       roundPlots([line], ["nllPerToken", "nmi", "regret"], fixed),
       sharesPlot(rounds, fixed),

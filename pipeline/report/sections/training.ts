@@ -128,8 +128,10 @@ function switchRouting({ curves, switchCost, config }: RunRecord): Html | null {
     : `one expert ${bytes(expertInference)}`;
   const memory = switchCost && ` To generate, it takes ${bytes(inference)} of memory, ${needed}.`;
   const head = ["step", "balance", "tokens that no expert took"];
-  return markup`<p>How the Switch Transformer chose an expert for every token, over all layers. The balance is 1 where every
-expert gets as many tokens, and the number of experts where one gets all. Tokens beyond what an expert takes in training are
+  return markup`<p>How the Switch Transformer chose an expert for every token, over all layers. \
+The balance is 1 where every
+expert gets as many tokens, and the number of experts where one gets all. \
+Tokens beyond what an expert takes in training are
 taken by none.${memory}</p>
 ${htmlTable({ head, rows }, "Routing in the Switch Transformer")}`;
 }
@@ -179,12 +181,15 @@ export const training: Section<RunRecord> = {
     const head = ["model", "steps", "tokens", "time", "tokens/s"];
     return [
       curves.length > 0 &&
-      markup`<p>Every expert trains alone, on its part. Expert and dense models have the same shape, so the same cost of
-inference; a dense model sees all the tokens, in batches ${experts} times as large or in ${experts} times the steps.\
+      markup`<p>Every expert trains alone, on its part. \
+Expert and dense models have the same shape, so the same cost of
+inference; a dense model sees all the tokens, in batches ${experts} times as large \
+or in ${experts} times the steps.\
 ${larger}${layers} The steep beginning of the curves is cut off.</p>`,
       adopted.map(({ expert, from, shape: config, parameters }) => {
         const model = shape(config, parameters);
-        return markup`<p>Expert ${expert} was adopted from <code>${from}</code>: ${model}, trained by others.</p>`;
+        return markup`<p>Expert ${expert} was adopted from <code>${from}</code>: ${model}, \
+trained by others.</p>`;
       }),
       listMissing(run, experts),
       losses.map((loss) =>

@@ -74,8 +74,10 @@ export const zeroShot: Section<RunRecord> = {
     const tasks = plural(zeroShot.length, "task");
     const verdicts = verdictTexts(zeroShot);
     return [
-      markup`<p>${tasks} of questions with several continuations. A model answers with the likeliest one. Intervals are
-of 95%, by bootstrap over the questions, or over the documents that these are made of.${verdicts}</p>`,
+      markup`<p>${tasks} of questions with several continuations. \
+A model answers with the likeliest one. Intervals are
+of 95%, by bootstrap over the questions, or over the documents that these are made of.\
+${verdicts}</p>`,
       htmlTable({ head, rows }, "Zero-shot tasks"),
     ];
   },

@@ -67,7 +67,8 @@ export const experts: Study = {
       growth(firstSeed(outcomes), "dense", "batch", PAPER_GROWTH),
       growth(firstSeed(outcomes), "dense-steps", "steps", NOT_REPORTED),
       ...outcomes.flatMap((outcome) => gainClaims(outcome, baselinesOf(outcome))),
-      ...outcomes.filter(({ evaluation }) => evaluation.experts !== REPEATED) // study "segments" judges those
+      // Study "segments" judges those of so many experts.
+      ...outcomes.filter(({ evaluation }) => evaluation.experts !== REPEATED)
         .flatMap((outcome) => labelled(outcome.setup.label, [ownTextClaim(outcome)])),
     ],
     table: makeTable(outcomes, [

@@ -145,7 +145,8 @@ export const partitioners: Study = {
   paper: "Figure 4c: clusters of TF-IDF route clearly worse with short prefixes.",
   setups(preset) {
     const ways = WAYS.filter((way) => way !== SOURCE || hasLabels(preset));
-    const withDense = ways.find((way) => splitsSo(way, preset)) ?? ways[0]; // the preset's way may not be compared
+    // The preset's way may not be among those compared.
+    const withDense = ways.find((way) => splitsSo(way, preset)) ?? ways[0];
     return [
       ...ways.map((way) => setupFor(way, way === withDense, preset)),
       ...ways.filter(({ doubled }) => doubled).map((way) =>

@@ -144,7 +144,8 @@ function addTexts(app: Hono<Env>): void {
 function observe({ service, onAnswer, onError }: AppOptions): Handler {
   return async (context, next) => {
     const { req: { method, path, raw: { signal } } } = context;
-    const ending = new AbortController(); // the signal's own reason is a text, which Hono does not handle as an error
+    // The signal's own reason is a text, which Hono does not handle as an error.
+    const ending = new AbortController();
     const leave = () => ending.abort(hungUp());
     if (signal.aborted) leave();
     else signal.addEventListener("abort", leave);
