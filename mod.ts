@@ -360,7 +360,7 @@ export {
   type GraphOf,
   type Stage,
   STAGES,
-  type Text as RunText,
+  type RunText,
 } from "./pipeline/stages/mod.ts";
 export { type Making, type Node, partNode, type Work } from "./pipeline/graph/mod.ts";
 export {

@@ -3,10 +3,10 @@
  *
  *   deno task adopt --run runs/a --expert 2 --from trained-elsewhere
  */
+import { countText } from "../pipeline/graph/numbers.ts";
 import { ensure } from "../kernels/errors.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./cli/command.ts";
-import { count } from "./cli/layout.ts";
 import { take } from "./cli/options.ts";
 
 export const TASK = await defineTask({
@@ -29,7 +29,7 @@ export const TASK = await defineTask({
     const adopted = await adoptExpert({ ...options, expert, from }, { signal, onEvent });
     const { folder, parameters, shape: { hidden, layers, heads }, state } = adopted;
     const fact = `expert ${expert} ${state === "done" ? "is" : "was"} adopted from ${adopted.from}`;
-    const size = `${count(parameters)} weights, H=${hidden} L=${layers} heads=${heads}`;
+    const size = `${countText(parameters)} weights, H=${hidden} L=${layers} heads=${heads}`;
     print({ run, ...adopted }, `${run}/${folder}: ${fact}, ${size}`);
   },
 }, import.meta);

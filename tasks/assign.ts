@@ -7,9 +7,9 @@
  *     deno task assign - > assigned.arrows
  *   deno task assign new.arrow --prices runs/a/assignments/prices.json --output assigned.arrow
  */
+import { percent } from "../pipeline/graph/numbers.ts";
 import { ensure } from "../kernels/errors.ts";
 import type { Drift, Proof } from "../pipeline/partition/mod.ts";
-import { percent } from "./cli/layout.ts";
 import { take } from "./cli/options.ts";
 import { stageTask } from "./cli/stage.ts";
 import { proofText } from "./cli/text.ts";

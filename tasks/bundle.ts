@@ -17,10 +17,10 @@ import {
   writeAtomic,
 } from "../pipeline/graph/files.ts";
 import { removeFolder, type RunEvent } from "../pipeline/graph/mod.ts";
+import { countText, decimalBytes } from "../pipeline/graph/numbers.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { fromHere } from "./cli/arguments.ts";
 import { defineTask } from "./cli/command.ts";
-import { count, decimalBytes } from "./cli/layout.ts";
 
 /** What every bundle holds: tasks, and the names under which `deno.json` imports their packages. */
 const BASE = {
@@ -368,7 +368,7 @@ export const TASK = await defineTask({
     const { output, bytes, sha256, files, tasks } = bundle;
     print(
       bundle,
-      `${output}: ${decimalBytes(bytes)}, ${count(files)} files, SHA-256 ${sha256}\n` +
+      `${output}: ${decimalBytes(bytes)}, ${countText(files)} files, SHA-256 ${sha256}\n` +
         `unpack it and call ./run TASK, TASK being one of ${tasks.join(" ")}`,
     );
   },

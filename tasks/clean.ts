@@ -4,17 +4,18 @@
  *   deno task clean --run runs/a --dry-run
  */
 import { processText } from "../pipeline/graph/lock.ts";
+import { binaryBytes } from "../pipeline/graph/numbers.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import type { Cleaned } from "../pipeline/run/mod.ts";
 import { defineTask } from "./cli/command.ts";
-import { bytes, counted, lines } from "./cli/layout.ts";
+import { counted, lines } from "./cli/layout.ts";
 import { take } from "./cli/options.ts";
 
 /** Reports what was removed of a run, and what stays as somebody works at it. */
 function cleanedText({ run, dryRun, checkpoints, unfinished, left }: Cleaned): string {
   const parts = ([[checkpoints, "checkpoints"], [unfinished, "unfinished files"]] as const)
     .filter(([{ files }]) => files > 0)
-    .map(([{ files, bytes: size }, name]) => `${counted(files, name)} (${bytes(size)})`);
+    .map(([{ files, bytes: size }, name]) => `${counted(files, name)} (${binaryBytes(size)})`);
   return lines(
     `${run}: ${dryRun ? "would remove" : "removed"} ${parts.join(" and ") || "nothing"}`,
     left.map(({ place, holders }) => {

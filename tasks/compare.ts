@@ -3,6 +3,7 @@
  *
  *   deno task compare runs/em runs/ctbm --output compare.html
  */
+import { countText } from "../pipeline/graph/numbers.ts";
 import {
   type ComparedRun,
   compareRuns,
@@ -12,7 +13,7 @@ import {
 } from "../pipeline/report/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./cli/command.ts";
-import { count, table } from "./cli/layout.ts";
+import { table } from "./cli/layout.ts";
 import { worded, words } from "./cli/wording.ts";
 
 const NONE = "-";
@@ -52,7 +53,7 @@ function prefixes(runs: readonly ComparedRun[]) {
     evaluation.prefixes.map(({ prefix }) => prefix)
   );
   const rows = [...new Set(lengths)].sort((a, b) => a - b).map((length) => [
-    count(length),
+    countText(length),
     ...routed.map(({ evaluation: { prefixes } }) =>
       prefixes.find(({ prefix }) => prefix === length)?.perplexity.toFixed(2)
     ),

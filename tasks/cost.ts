@@ -30,22 +30,20 @@ import {
 import type { ModelConfig } from "../pipeline/model/mod.ts";
 import { duration } from "../pipeline/graph/mod.ts";
 import {
+  binaryBytes,
+  countText,
+  decimalBytes,
+  engineering,
+  percent,
+} from "../pipeline/graph/numbers.ts";
+import {
   field,
   resolveConfiguration,
   type Sources,
   type Values,
 } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./cli/command.ts";
-import {
-  blocks,
-  bytes,
-  count,
-  decimalBytes,
-  lines,
-  percent,
-  scientific,
-  table,
-} from "./cli/layout.ts";
+import { blocks, lines, table } from "./cli/layout.ts";
 import { take } from "./cli/options.ts";
 
 /** The cluster that is counted, and its corpus. */
@@ -102,11 +100,11 @@ const MANY_FILES = 100_000;
 /** Lays out plans of the same cluster by numbers of experts, and how they are counted. */
 function clusterText(plans: readonly ClusterPlan[]): string {
   const [{ tokens, machines, flops, diskBytesPerSecond }] = plans;
-  const device = `${scientific(flops)} FLOP/s, a shared disk of ${
+  const device = `${engineering(flops)} FLOP/s, a shared disk of ${
     decimalBytes(diskBytesPerSecond)
   }/s`;
   return blocks(
-    `On paper: ${scientific(tokens)} tokens, ${count(machines)} machines of ${device}`,
+    `On paper: ${engineering(tokens)} tokens, ${countText(machines)} machines of ${device}`,
     plans.map(planText),
     lines("Counted so:", CLUSTER_FORMULAS.map((line) => `  ${line}`)),
   );
@@ -127,7 +125,7 @@ function planText(plan: ClusterPlan): string {
     ...[plan.denseStepBytes, plan.expertBytes],
   ].map(decimalBytes);
   return lines(
-    `E=${plan.experts}: ${count(plan.sequences)} sequences`,
+    `E=${plan.experts}: ${countText(plan.sequences)} sequences`,
     table("stage | at once | time | bound by | read | written | kept | files in a folder |", rows, [
       "bound by",
     ]),
@@ -136,7 +134,8 @@ function planText(plan: ClusterPlan): string {
       "host's memory; a node of a " +
       `data-parallel dense model moves ${step} in every step`,
     `an expert's training reads ${expert}, and nothing from another`,
-    many && `${many.name} has ${count(many.files)} entries in a folder: larger blocks make fewer`,
+    many &&
+      `${many.name} has ${countText(many.files)} entries in a folder: larger blocks make fewer`,
   );
 }
 
@@ -171,7 +170,7 @@ function paperText(): string {
     ...[name, write(printed[figure]), write(counted[figure]), ""],
   ];
   const exchanged = [
-    row("exchanges of scores", "exchanges", count),
+    row("exchanges of scores", "exchanges", countText),
     row("per router and exchange", "bytesPerExchange"),
     row("data-parallel dense, per node and step", "denseBytesPerStep"),
   ];
@@ -192,7 +191,7 @@ function costText(cost: Cost, run = "This configuration"): string {
     `stored in ${dtype} while experts and the dense model train: transposed matrices ` +
     "and the activations that are " +
     "kept; logits, queries, keys and values before they are split, and gradients are f32";
-  const cached = `${bytes(memory.inference.cache)} of the batch are keys and values`;
+  const cached = `${binaryBytes(memory.inference.cache)} of the batch are keys and values`;
   return blocks(
     `${run}: E=${mixture.experts}, S=${mixture.length}, M=${mixture.prefix}, ` +
       `V=${mixture.expert.vocabulary}`,
@@ -214,8 +213,8 @@ function weightsTable(cost: Cost): string {
     `H=${hidden} L=${layers} heads=${heads}`;
   const routes = mixture.routers > 0;
   const times = (larger.parameters / parameters.expert).toFixed(2);
-  const largerNote = `: ${times} times an expert, ${count(larger.tokens)} tokens`;
-  const routersNote = `, ${count(mixture.routers)} of them`;
+  const largerNote = `: ${times} times an expert, ${countText(larger.tokens)} tokens`;
+  const routersNote = `, ${countText(mixture.routers)} of them`;
   const switchNote = `, ${tokenwise.model.switch!.experts} experts in every layer`;
   const row = (
     name: string,
@@ -224,7 +223,7 @@ function weightsTable(cost: Cost): string {
     model: ModelConfig,
     note = "",
   ) => [
-    ...[name, weights, `${count(steps)} x ${batch}`, shape(model) + note],
+    ...[name, weights, `${countText(steps)} x ${batch}`, shape(model) + note],
   ];
   const sizes = ({ steps, batch }: typeof larger | typeof tokenwise) => [steps, batch];
   return table(
@@ -251,13 +250,13 @@ function flopsTable(cost: Cost): string {
   const share = percent(Math.abs(larger.training / larger.mixture - 1));
   const apart = `${share} ${larger.training < larger.mixture ? "less" : "more"} than the mixture`;
   const onPrompt = routes
-    ? `${count(passes)} routers on ${prefix} tokens, then one expert`
+    ? `${countText(passes)} routers on ${prefix} tokens, then one expert`
     : "one expert; what chooses it is not counted";
   const { allExperts, oneExpert, routers, sharding } = seconds;
   const tokens = `${length} tokens`;
   const bySwitch = secondsOn(device, tokenwise.inference, tokenwise.model);
   const row = (name: string, flops: number, time: number, note = "") => [
-    ...[name, scientific(flops), duration(time), note],
+    ...[name, engineering(flops), duration(time), note],
   ];
   const part = (name: string, part: number) =>
     routes &&
@@ -307,7 +306,7 @@ function flopsNotes(cost: Cost): string {
     otherRouters: others,
   } = cost;
   const extra = `${
-    scientific(recomputed)
+    engineering(recomputed)
   } FLOPs more in the experts, and as many in the dense model`;
   const share = +(100 * device.utilisation).toFixed(2);
   const routes = mixture.routers > 0;
@@ -322,14 +321,14 @@ function flopsNotes(cost: Cost): string {
     recomputed > 0 &&
       (`recomputed activations take ${extra}; the times of all trainings but the ` +
         "routers' count theirs, the FLOPs above do not"),
-    `time: on a device of ${scientific(device.flops)} FLOP/s at ${share}% of it` +
+    `time: on a device of ${engineering(device.flops)} FLOP/s at ${share}% of it` +
       (device.name === undefined ? "" : `, as doctor measured "${device.name}"`),
     ...narrowNotes(models, adapterKind(device)),
     device.flops > MOST_F32 && MATRIX_UNITS,
     corpus
-      ? `sequences: ${count(corpus.train)} for training, ${count(corpus.test)} held out` +
+      ? `sequences: ${countText(corpus.train)} for training, ${countText(corpus.test)} held out` +
         (routes ? ", all scored once" : "")
-      : `sequences: ${count(mixture.corpusScored)}, ${UNKNOWN}`,
+      : `sequences: ${countText(mixture.corpusScored)}, ${UNKNOWN}`,
   );
 }
 
@@ -339,7 +338,7 @@ function memoryTable({ mixture, memory }: Cost): string {
     const { weights, transposed, gradients = 0, moments = 0, total, largest = 0 } = memory;
     const batch = total - weights - transposed - gradients - moments;
     const sizes = [weights, transposed, gradients, moments, batch, total, largest];
-    return [name, ...sizes.map((size) => size > 0 ? bytes(size) : "")];
+    return [name, ...sizes.map((size) => size > 0 ? binaryBytes(size) : "")];
   };
   const routes = mixture.routers > 0;
   return table(
@@ -368,7 +367,7 @@ function exchangeTable({ mixture, communication: c }: Cost): string {
     ...[name, decimalBytes(size), exchanges, decimalBytes(exchanges * size), note],
   ];
   const ratio = c.denseBytesPerNode / c.bytesPerNode; // below 1 where experts are many
-  const times = `${ratio < 10 ? ratio.toPrecision(2) : count(ratio)} times the mixture's`;
+  const times = `${ratio < 10 ? ratio.toPrecision(2) : countText(ratio)} times the mixture's`;
   const routes = mixture.routers > 0;
   return table(
     "bytes exchanged | per exchange | exchanges | per node in all |",

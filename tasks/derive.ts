@@ -6,6 +6,7 @@
  */
 import { InputError, say, setting } from "../kernels/errors.ts";
 import { duration } from "../pipeline/graph/mod.ts";
+import { countText, percent } from "../pipeline/graph/numbers.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import {
   derive,
@@ -20,7 +21,7 @@ import { EXPERT_STATES } from "../pipeline/stages/mod.ts";
 import { COPY_RULE } from "../pipeline/text/mod.ts";
 import { fromHere } from "./cli/arguments.ts";
 import { defineTask } from "./cli/command.ts";
-import { count, counted, lines, percent, table } from "./cli/layout.ts";
+import { counted, lines, table } from "./cli/layout.ts";
 import { worded } from "./cli/wording.ts";
 import { DEVICE, take } from "./cli/options.ts";
 
@@ -155,7 +156,9 @@ function deriveText(plan: DerivePlan | Derived): string {
     split && `split            ${itsText(split)} are divided by two routers`,
     added.length > 0 && `added            ${added.join(", ")}`,
     pairs &&
-      `pairs            ${count(pairs.count)}: about ${counted(pairs.steps, "steps")} of an expert`,
+      `pairs            ${countText(pairs.count)}: about ${
+        counted(pairs.steps, "steps")
+      } of an expert`,
     seconds > 0 && `training         took ${duration(Math.ceil(seconds))} in ${from}`,
     descends.map((what, i) => `${i === 0 ? "may have seen it " : "                 "}${what}`),
     below.map((other, i) =>

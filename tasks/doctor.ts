@@ -3,11 +3,12 @@
  *
  *   deno task doctor --json > machine.json
  */
+import { binaryBytes, countText } from "../pipeline/graph/numbers.ts";
 import { RunError } from "../kernels/errors.ts";
 import type { AdapterDiagnosis, Diagnosis } from "../pipeline/doctor/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./cli/command.ts";
-import { blocks, bytes, count, lines, peakText, table } from "./cli/layout.ts";
+import { blocks, lines, peakText, table } from "./cli/layout.ts";
 import { DEVICE } from "./cli/options.ts";
 
 /** A row: a name, which stands once for several, and what there is of it. */
@@ -55,14 +56,14 @@ function adapterRows(adapter: AdapterDiagnosis, quick: boolean): Row[] {
     ["adapter", `backend ${backend}, driver ${driver}`],
     ["features", features.join(", ")],
     ["features", `subgroups of 8: ${offers.subgroupsOf8 ? "yes" : "no"}`],
-    ["limits", `largest buffer ${bytes(limits.maxBufferSize)}`],
-    ["limits", `largest binding ${bytes(limits.maxStorageBufferBindingSize)}`],
-    ["limits", `workgroup memory ${bytes(limits.maxComputeWorkgroupStorageSize)}`],
-    ["limits", `invocations of a workgroup ${count(limits.maxComputeInvocationsPerWorkgroup)}`],
-    ["limits", `buffers of a kernel ${count(limits.maxStorageBuffersPerShaderStage)}`],
+    ["limits", `largest buffer ${binaryBytes(limits.maxBufferSize)}`],
+    ["limits", `largest binding ${binaryBytes(limits.maxStorageBufferBindingSize)}`],
+    ["limits", `workgroup memory ${binaryBytes(limits.maxComputeWorkgroupStorageSize)}`],
+    ["limits", `invocations of a workgroup ${countText(limits.maxComputeInvocationsPerWorkgroup)}`],
+    ["limits", `buffers of a kernel ${countText(limits.maxStorageBuffersPerShaderStage)}`],
     ...forms.map(({ kernel, form, why }): Row => ["variants", `${kernel}=${form}: ${why}`]),
-    ["memory", `${bytes(memory.allocatable)} of buffers at once${all}`],
-    ["memory", `largest single buffer ${bytes(memory.largest)}`],
+    ["memory", `${binaryBytes(memory.allocatable)} of buffers at once${all}`],
+    ["memory", `largest single buffer ${binaryBytes(memory.largest)}`],
     [
       "golden values",
       wrong.length > 0
@@ -86,10 +87,13 @@ function adapterRows(adapter: AdapterDiagnosis, quick: boolean): Row[] {
 function speedRows({ roof: peak, step }: AdapterDiagnosis): Row[] {
   const { batch, context, hidden, layers, vocabulary } = step.model;
   const model = `H=${hidden} L=${layers} V=${vocabulary}, ${batch} sequences of ${context}`;
-  const half = peak.gflopsF16 ? `${count(peak.gflopsF16)} in f16, ` : "";
-  const speed = `${count(step.tokensPerSecond)} tokens/s, ${count(step.gflops)} GFLOP/s`;
+  const half = peak.gflopsF16 ? `${countText(peak.gflopsF16)} in f16, ` : "";
+  const speed = `${countText(step.tokensPerSecond)} tokens/s, ${countText(step.gflops)} GFLOP/s`;
   return [
-    ["peak", `${count(peak.gflops)} GFLOP/s in f32, ${half}${count(peak.gbytes)} GB/s copying`],
+    [
+      "peak",
+      `${countText(peak.gflops)} GFLOP/s in f32, ${half}${countText(peak.gbytes)} GB/s copying`,
+    ],
     ["training", `${speed}, ${peakText(step.utilisation)} (${model})`],
   ];
 }

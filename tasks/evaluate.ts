@@ -4,6 +4,7 @@
  *
  *   deno task evaluate --run runs/a
  */
+import { countText, percent } from "../pipeline/graph/numbers.ts";
 import { task } from "../kernels/errors.ts";
 import { BASELINE_NOTES, BASELINES } from "../pipeline/evaluation/baselines.ts";
 import { fewDocuments } from "../pipeline/evaluation/bootstrap.ts";
@@ -16,15 +17,13 @@ import type { Part, ScoredModels } from "../pipeline/run/mod.ts";
 import { defineTask } from "./cli/command.ts";
 import {
   blocks,
-  count,
   counted,
-  explained,
   interval,
   lines,
-  percent,
   perplexity,
   ranges,
-  sourceName,
+  shortSourceName,
+  tableWithNote,
 } from "./cli/layout.ts";
 import { DEVICE, PLANNED, take } from "./cli/options.ts";
 import { FALLBACK, parseShare } from "./cli/fallback.ts";
@@ -79,7 +78,7 @@ export function evaluationText(
   }`;
   const note =
     `perplexity: e to the power of NLL/token, so lower is better; 95% interval: by ${
-      count(resamples)
+      countText(resamples)
     } bootstrap draws of documents; NLL/token: nats for a predicted token; ` +
     `${bytesNote(evaluation)}${BEST}: every sequence by the expert ` +
     "that predicts it best; random: the mean of all experts" + (clean ? CLEAN : "");
@@ -100,7 +99,7 @@ export function evaluationText(
       trained && `${goes}: ${ranges(trained.map(String))}`,
       !routes && "the true label of a text chooses its expert; no prompt has one",
     ),
-    explained(head, rows, note),
+    tableWithNote(head, rows, note),
     lines(gains.length === 0 ? noGains : lower),
     SECTIONS.filter((section) => routes || section !== prefixes)
       .map((section) => section(evaluation, ways)),
@@ -139,7 +138,7 @@ function bytesNote({ bytes, unscoredBytes = 0 }: Evaluation): string {
 
 const nats = (value: number): string => value.toPrecision(3);
 const prefixName = (tokens: number, routingPrefix: number) =>
-  count(tokens) + (tokens === routingPrefix ? " (M)" : "");
+  countText(tokens) + (tokens === routingPrefix ? " (M)" : "");
 
 function sources({ sources }: Evaluation, ways: Way[]): string {
   const titles = ways.map((way) => way === "oracle" ? "best" : way);
@@ -152,7 +151,7 @@ function sources({ sources }: Evaluation, ways: Way[]): string {
     const all = ways.map((way) => perplexity(by[way]));
     const mixtureBits = by.mixture && bitsPerByte(by.mixture, { tokens, bytes });
     return [
-      sourceName(source),
+      shortSourceName(source),
       documents,
       tokens,
       ...all,
@@ -162,7 +161,7 @@ function sources({ sources }: Evaluation, ways: Way[]): string {
   });
   const note = `perplexities by source; best: ${BEST}; bits/byte: the mixture's; ` +
     "goes to expert: the share of the source's sequences that each gets";
-  return explained(
+  return tableWithNote(
     ["source", "documents", "tokens", ...titles, "bits/byte", "goes to expert"],
     rows,
     note,
@@ -188,7 +187,11 @@ function segments({ segments, scores, trained, levels = [] }: Evaluation): strin
   const note =
     "perplexities by expert, with the share of the sequences that go to it; mixture is: its " +
     "perplexity against the baseline's";
-  return explained(["expert", "sequences", "share", "tokens", "mixture", ...titles], rows, note);
+  return tableWithNote(
+    ["expert", "sequences", "share", "tokens", "mixture", ...titles],
+    rows,
+    note,
+  );
 }
 
 function prefixes(evaluation: Evaluation): string {
@@ -202,7 +205,7 @@ function prefixes(evaluation: Evaluation): string {
   const note =
     "prefix: tokens that choose the expert, (M) for those of the run; same expert: share of the " +
     "sequences for which (M) chooses the same one";
-  return explained("prefix | perplexity | 95% interval | bits/byte | same expert", rows, note);
+  return tableWithNote("prefix | perplexity | 95% interval | bits/byte | same expert", rows, note);
 }
 
 /** How well a margin tells whether the choice is right; nothing where there is no choice. */
@@ -217,7 +220,7 @@ function reliability({ reliability, experts }: Evaluation): string {
   const note = "margin: nats by which the second expert's prefix costs more than the first's; " +
     `${BEST}: share of the sequences whose expert was best; loss where not: mean ` +
     "nats more than the best's";
-  return explained(head, [...rows, row("all", all)], note);
+  return tableWithNote(head, [...rows, row("all", all)], note);
 }
 
 /** Mixtures of several experts. */
@@ -240,7 +243,7 @@ function mixing({ mixing }: Evaluation): string {
     "that run for a token; routings: of a sequence; against the mixture: perplexity, " +
     "with its interval; " +
     `weights: costs over a routing temperature of ${mixing.temperature}`;
-  return explained(head, rows, note);
+  return tableWithNote(head, rows, note);
 }
 
 /** What is sent to a dense model by margin. */
@@ -261,7 +264,7 @@ function fallback(evaluation: Evaluation): string {
   const kept = calibrated ? `\n\n${calibratedText(model, calibrated)}` : "";
   const note =
     `margin: below it, a sequence goes to ${model}; sent to ${model}: share of the sequences`;
-  return explained(
+  return tableWithNote(
     `margin | sent to ${model} | perplexity | 95% interval | bits/byte`,
     rows,
     note,
@@ -298,7 +301,7 @@ function routedBy({ routedBy, prefixes, prefix: routingPrefix }: Evaluation): st
     `perplexity where ${routedBy.kind} chooses the expert, and where the run's own routing does; ` +
     "which is: the run's own against the other; same expert: share of the sequences " +
     "for which both choose it";
-  return explained(head, rows, note);
+  return tableWithNote(head, rows, note);
 }
 
 export const TASK = await defineTask({

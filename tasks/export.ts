@@ -5,12 +5,13 @@
  */
 import { basename, resolve } from "node:path";
 import { expertFolder } from "../pipeline/graph/mod.ts";
+import { binaryBytes } from "../pipeline/graph/numbers.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import type { Exported, RunWatch } from "../pipeline/run/mod.ts";
 import { ensure, say, setting } from "../kernels/errors.ts";
 import { defineTask } from "./cli/command.ts";
 import { expertsNamed, take } from "./cli/options.ts";
-import { bytes, counted } from "./cli/layout.ts";
+import { counted } from "./cli/layout.ts";
 
 const { choice, flag, path, text } = field;
 const MODEL_FORMATS = ["safetensors", "gguf"] as const;
@@ -37,7 +38,9 @@ function exportedText({ output, state, of, files, result }: Exported): string {
   const kinds = of.to === "web" ? [] : Object.entries(result as Counts).map((
     [kind, { texts, tokens }],
   ) => `${kind} ${counted(texts, "texts")} of ${counted(tokens, "tokens")}`);
-  const size = `${counted(sizes.length, "files")}, ${bytes(sizes.reduce((a, b) => a + b, 0))}`;
+  const size = `${counted(sizes.length, "files")}, ${
+    binaryBytes(sizes.reduce((a, b) => a + b, 0))
+  }`;
   return [`${output}: ${of.of} ${state === "done" ? "is written" : "is there"}`, ...kinds, size]
     .join(", ");
 }

@@ -3,6 +3,7 @@
  *
  *   deno task generate --run runs/a --prompt "Once upon a time"
  */
+import { percent } from "../pipeline/graph/numbers.ts";
 import { ensure, InputError } from "../kernels/errors.ts";
 import { MIXING } from "../pipeline/serving/mixing.ts";
 import type { Answering, Change, Generation, Route } from "../pipeline/serving/mod.ts";
@@ -11,7 +12,7 @@ import { field } from "../pipeline/settings/mod.ts";
 import type { Baseline } from "../pipeline/evaluation/mod.ts";
 import { defineTask } from "./cli/command.ts";
 import { FALLBACK, readFallbackOption } from "./cli/fallback.ts";
-import { counted, forOutput, percent } from "./cli/layout.ts";
+import { counted, forOutput } from "./cli/layout.ts";
 import { DEVICE, take } from "./cli/options.ts";
 
 /** Reports which expert or experts continue the prompt, and how sure the choice is. */
@@ -82,7 +83,7 @@ async function readPrompt(): Promise<string> {
  * Encodes a text that comes in pieces, each as `shown` gives it, and ends it with a line break,
  * also where an error ends it.
  */
-export async function* lines(
+export async function* encodeLines(
   text: AsyncIterable<string>,
   shown = (piece: string) => piece,
 ): AsyncGenerator<Uint8Array> {
@@ -147,7 +148,7 @@ export const TASK = await defineTask({
         forOutput(JSON.stringify({ prompt, text, ...routing, promptTokens, tokens, finish })),
       );
     } else { // the signal ends the text itself, with its last line
-      await ReadableStream.from(lines(generation, forOutput)).pipeTo(Deno.stdout.writable);
+      await ReadableStream.from(encodeLines(generation, forOutput)).pipeTo(Deno.stdout.writable);
     }
     if (generation.tokens.length === 0) {
       tell("the answer is empty: the text ends where the prompt does");

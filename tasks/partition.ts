@@ -4,13 +4,14 @@
  *
  *   deno task partition --input 'docs/*.jsonl' --experts 8 --run runs/docs
  */
+import { countText, percent } from "../pipeline/graph/numbers.ts";
 import { task } from "../kernels/errors.ts";
 import { CALLED_WORDS } from "../pipeline/partition/names.ts";
 import { withPath } from "../pipeline/partition/tree/branches.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import type { PartitionSummary } from "../pipeline/run/mod.ts";
 import { defineTask } from "./cli/command.ts";
-import { count, counted, lines, percent, sourceName, table } from "./cli/layout.ts";
+import { counted, lines, shortSourceName, table } from "./cli/layout.ts";
 import { DEVICE, IN_A_RUN, PLANNED, take } from "./cli/options.ts";
 import { planText, proofText } from "./cli/text.ts";
 import { words } from "./cli/wording.ts";
@@ -29,7 +30,7 @@ function summaryText(summary: PartitionSummary): string {
         .map(([source, part]) => [source, Math.round(100 * part / Math.max(1, sequences))] as const)
         .filter(([, share]) => share > 0)
         .sort(([, a], [, b]) => b - a)
-        .map(([source, share]) => `${sourceName(source)} ${share}%`);
+        .map(([source, share]) => `${shortSourceName(source)} ${share}%`);
       const [named, most] = [words.slice(0, CALLED_WORDS), mix.slice(0, MOST_SOURCES)];
       return [
         ...[withPath(expert, path), sequences, tokens, nllPerToken?.toFixed(3) ?? ""],
@@ -38,10 +39,10 @@ function summaryText(summary: PartitionSummary): string {
     },
   );
   const held = Object.entries(heldOut).map(([source, { documents, tokens }]) =>
-    `${sourceName(source)} ${counted(documents, "documents")}, ${counted(tokens, "tokens")}`
+    `${shortSourceName(source)} ${counted(documents, "documents")}, ${counted(tokens, "tokens")}`
   );
   const leftOut = Object.entries(dropped ?? {}).map(([reason, documents]) =>
-    `${count(documents)} ${reason}`
+    `${countText(documents)} ${reason}`
   )
     .join(", ");
   const last = rounds.at(-1)?.nmi;
@@ -58,7 +59,7 @@ function summaryText(summary: PartitionSummary): string {
     table(head, rows, ["words"]) + "\n",
     proof && `assignment       ${proofText(proof, costs)}`,
     levels.map(({ loads, proof }, i) => {
-      const [least, most] = [Math.min(...loads), Math.max(...loads)].map(count);
+      const [least, most] = [Math.min(...loads), Math.max(...loads)].map(countText);
       const proved = proof ? `; ${proofText(proof, costs)}` : "";
       return `level ${
         i + 1

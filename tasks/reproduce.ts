@@ -18,9 +18,10 @@ import {
   STUDY_NAMES,
 } from "../pipeline/reproduction/mod.ts";
 import { duration } from "../pipeline/graph/mod.ts";
+import { binaryBytes, engineering } from "../pipeline/graph/numbers.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./cli/command.ts";
-import { bytes, scientific, table } from "./cli/layout.ts";
+import { table } from "./cli/layout.ts";
 import { CHECKPOINTS, DEVICE, IN_A_RUN, take } from "./cli/options.ts";
 import { words } from "./cli/wording.ts";
 
@@ -102,8 +103,8 @@ function studiesPlanText(plan: StudiesPlan, note?: string): string {
   const rows = jobs.map(({ run, job, done, ...takes }) => [
     run,
     job,
-    done ? "" : scientific(takes.flops),
-    done ? "" : bytes(takes.memoryBytes),
+    done ? "" : engineering(takes.flops),
+    done ? "" : binaryBytes(takes.memoryBytes),
     done ? "done" : duration(takes.seconds),
   ]);
   return [
@@ -115,12 +116,12 @@ function studiesPlanText(plan: StudiesPlan, note?: string): string {
       studies.map(({ study, jobs, flops, seconds }) => [
         study,
         jobs,
-        scientific(flops),
+        engineering(flops),
         duration(seconds),
       ]),
     ),
     "",
-    `in all  ${scientific(flops)} FLOPs and ${
+    `in all  ${engineering(flops)} FLOPs and ${
       duration(seconds)
     } of one device; runs that studies share count once`,
     ...largest ? [`memory  ${memoryText(largest, device)}`] : [],
@@ -134,9 +135,9 @@ function memoryText(
   { run, job, memoryBytes }: PlannedJob,
   { memoryBytes: most = Infinity }: StudiesPlan["device"],
 ): string {
-  const taken = `at most ${bytes(memoryBytes)}, for ${job} of ${run}`;
+  const taken = `at most ${binaryBytes(memoryBytes)}, for ${job} of ${run}`;
   if (memoryBytes <= most) return taken;
-  return `${taken}; the device has ${bytes(most)}: take a smaller --micro-batch`;
+  return `${taken}; the device has ${binaryBytes(most)}: take a smaller --micro-batch`;
 }
 
 export const TASK = await defineTask({

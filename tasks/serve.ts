@@ -10,7 +10,7 @@ import { keepToUpstreams, parseUpstreams } from "../pipeline/serving/server/addr
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./cli/command.ts";
 import { FALLBACK, readFallbackOption } from "./cli/fallback.ts";
-import { describe, explained, type Known } from "./cli/errors.ts";
+import { describe, explainSystemError, type TaskContext } from "./cli/errors.ts";
 import { DEVICE, take } from "./cli/options.ts";
 import type { Log } from "./cli/progress.ts";
 import { quoted } from "./cli/wording.ts";
@@ -29,8 +29,8 @@ function answerText({ request, status, milliseconds, notes }: Answered): string 
 }
 
 /** Words an error: one line where it explains itself, as tasks tell it; a bug has its stack. */
-async function errorText(error: unknown, failing: Known): Promise<string> {
-  const isExplained = explained(error) instanceof ExplainedError;
+async function errorText(error: unknown, failing: TaskContext): Promise<string> {
+  const isExplained = explainSystemError(error) instanceof ExplainedError;
   return isExplained ? await describe(error, failing) : `bug: ${Deno.inspect(error)}`;
 }
 

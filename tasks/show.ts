@@ -13,7 +13,7 @@ import { field } from "../pipeline/settings/mod.ts";
 import type { FoundDocument } from "../pipeline/stages/mod.ts";
 import type { ShownRow } from "../pipeline/text/mod.ts";
 import { defineTask } from "./cli/command.ts";
-import { counted, forOutput, sourceName } from "./cli/layout.ts";
+import { counted, forOutput, shortSourceName } from "./cli/layout.ts";
 
 /** Lists the folders of experts in a folder of parts. */
 const experts = async (parts: string): Promise<string[]> =>
@@ -61,7 +61,7 @@ function documentText(
   return facts(
     `document ${document}`,
     `${path}, number ${place} there`,
-    source && `source ${sourceName(source)}`,
+    source && `source ${shortSourceName(source)}`,
     side === "train" ? "for training" : "held out",
     counted(tokens, "tokens"),
     expert === "mixed" ? `experts ${shares}` : expert && `expert ${expert}`,
@@ -77,7 +77,7 @@ function rowText(
   const known = facts(
     `sequence ${sequence}`,
     document !== undefined && `document ${document}`,
-    source && `source ${sourceName(source)}`,
+    source && `source ${shortSourceName(source)}`,
     counted(length, "tokens"),
     expert !== undefined && `expert ${expert}`,
     values && `${costs ? "costs" : "NLL"} ${values}`,

@@ -6,6 +6,7 @@
  */
 import { task, type TaskReference } from "../kernels/errors.ts";
 import { type Owner, processText } from "../pipeline/graph/lock.ts";
+import { binaryBytes } from "../pipeline/graph/numbers.ts";
 import { withPath } from "../pipeline/partition/tree/branches.ts";
 import { field, FIELDS, type Fields } from "../pipeline/settings/mod.ts";
 import { changesText } from "../pipeline/stages/documents.ts";
@@ -18,7 +19,7 @@ import {
   type StageStatus,
 } from "../pipeline/run/status.ts";
 import { defineTask } from "./cli/command.ts";
-import { blocks, bytes, explained, lines, ranges } from "./cli/layout.ts";
+import { blocks, lines, ranges, tableWithNote } from "./cli/layout.ts";
 import { take } from "./cli/options.ts";
 import { worded, words } from "./cli/wording.ts";
 
@@ -46,7 +47,7 @@ export function statusText(status: RunStatus): string {
   const rows = groups.filter(isWanted).map((
     [name, { state, because, holders }, { files, bytes: size }],
   ) => [
-    ...[name, state, ...files > 0 ? [String(files), bytes(size)] : ["", ""]],
+    ...[name, state, ...files > 0 ? [String(files), binaryBytes(size)] : ["", ""]],
     holders.length > 0 ? holders.map(by).join(", ") : because ? worded(because) : "",
   ]);
   const alike = Map.groupBy(
@@ -67,7 +68,7 @@ export function statusText(status: RunStatus): string {
       changes && `text  ${changes}`,
       unseen && `text  taken to be what the run was made of: ${worded(unseen)}`,
     ),
-    explained("stage | state | files | size | note", rows, COLUMNS),
+    tableWithNote("stage | state | files | size | note", rows, COLUMNS),
     more.size > 0 && `on request: ${[...more].join(", ")}`,
     settings.length > 0 && lines("settings that are not defaults", settings),
     nextText(status),

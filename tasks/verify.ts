@@ -4,12 +4,12 @@
  *
  *   deno task verify runs/a --against partition.json
  */
+import { countText } from "../pipeline/graph/numbers.ts";
 import { ensure, RunError } from "../kernels/errors.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import type { VerifyReport } from "../pipeline/run/mod.ts";
 import { fromHere } from "./cli/arguments.ts";
 import { defineTask } from "./cli/command.ts";
-import { count } from "./cli/layout.ts";
 import { take } from "./cli/options.ts";
 import { worded } from "./cli/wording.ts";
 
@@ -22,18 +22,18 @@ function verifyText(run: string, found: VerifyReport): string {
   if (problems.length > 0) {
     return problems.map(({ file, what, remedy }) => `${file}: ${what}; ${remedy}`).join("\n");
   }
-  const sequences = `${count(trainSequences)} training and ${
-    count(testSequences)
+  const sequences = `${countText(trainSequences)} training and ${
+    countText(testSequences)
   } held-out sequences`;
-  const all = `${run}: ${count(files)} files as their manifests say, ${sequences}`;
+  const all = `${run}: ${countText(files)} files as their manifests say, ${sequences}`;
   if (parts) {
     const alone = `${parts.length > 1 ? "parts of experts" : "part of expert"} ${parts.join(", ")}`;
     return `${all}; the ${alone} alone, so that nothing tells what the others hold`;
   }
-  const range = `of ${loads.length} experts ${count(Math.min(...loads))} to ${
-    count(Math.max(...loads))
+  const range = `of ${loads.length} experts ${countText(Math.min(...loads))} to ${
+    countText(Math.max(...loads))
   }`;
-  const shown = loads.length > MOST_LOADS ? range : loads.map(count).join(", ");
+  const shown = loads.length > MOST_LOADS ? range : loads.map(countText).join(", ");
   return `${all} in exactly one expert's shards each; loads ${shown}`;
 }
 

@@ -6,10 +6,11 @@
 import { setTimeout } from "node:timers/promises";
 import { ensure } from "../kernels/errors.ts";
 import { duration } from "../pipeline/graph/mod.ts";
+import { countText, percent } from "../pipeline/graph/numbers.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import type { Training } from "../pipeline/run/mod.ts";
 import { defineTask } from "./cli/command.ts";
-import { count, PEAK_TOO_LOW, percent, ranges, table } from "./cli/layout.ts";
+import { PEAK_TOO_LOW, ranges, table } from "./cli/layout.ts";
 import { take } from "./cli/options.ts";
 
 /** Room for a table, in columns and lines. Default: as much as it takes. */
@@ -34,11 +35,11 @@ const COLUMNS: [
   ["state", "%", ({ state }) => state],
   ["step", "step %", ({ step, steps, state }) => {
     if (state === "adopted" || state === "waiting" && steps === null) return "";
-    return steps === null ? count(step) : `${count(step)} of ${count(steps)}`;
+    return steps === null ? countText(step) : `${countText(step)} of ${countText(steps)}`;
   }],
   ["loss", "loss %", ({ loss }) => loss?.toFixed(3)],
   ["left", "% left", ({ secondsLeft: left }) => left !== null && duration(Math.ceil(left))],
-  ["tokens/s", "% tokens/s", ({ tokensPerSecond: speed }) => speed !== null && count(speed)],
+  ["tokens/s", "% tokens/s", ({ tokensPerSecond: speed }) => speed !== null && countText(speed)],
   ["where", "on %", ({ holders, from }) => {
     if (from !== undefined) return `from ${from}`;
     return holders.map(({ pid, host }) => `${host || "here"}, process ${pid}`).join("; ");
@@ -48,7 +49,7 @@ const COLUMNS: [
     "checkpoint",
     "checkpoint of step %",
     ({ checkpoint, state }) =>
-      checkpoint !== null && state !== "complete" && count(checkpoint.step),
+      checkpoint !== null && state !== "complete" && countText(checkpoint.step),
   ],
   [
     "rate",
@@ -112,7 +113,9 @@ function summaryLines(states: ReadonlyMap<string, readonly Training[]>): string[
   if (speed === 0) return [counts];
   const left = Math.max(0, ...atWork.map(({ secondsLeft }) => secondsLeft ?? 0));
   const isLow = atWork.some(({ utilisation }) => (utilisation ?? 0) > 1);
-  const together = `${count(speed)} tokens/s together, ${duration(Math.ceil(left))} left at most`;
+  const together = `${countText(speed)} tokens/s together, ${
+    duration(Math.ceil(left))
+  } left at most`;
   return [counts, together + (isLow ? `; ${PEAK_TOO_LOW}` : "")];
 }
 

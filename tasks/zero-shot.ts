@@ -3,6 +3,7 @@
  *
  *   deno task zero-shot --run runs/a --task arc_easy,sciq --data data
  */
+import { countText, percent } from "../pipeline/graph/numbers.ts";
 import { task } from "../kernels/errors.ts";
 import { BASELINES } from "../pipeline/evaluation/baselines.ts";
 import { judge, listWays, topWay } from "../pipeline/evaluation/choices/results.ts";
@@ -11,16 +12,7 @@ import type { ChoiceWay, Difference, Metric, ZeroShotResult } from "../pipeline/
 import { MIXING } from "../pipeline/serving/mixing.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./cli/command.ts";
-import {
-  blocks,
-  count,
-  counted,
-  lines,
-  percent,
-  perplexity,
-  sourceName,
-  table,
-} from "./cli/layout.ts";
+import { blocks, counted, lines, perplexity, shortSourceName, table } from "./cli/layout.ts";
 import { DEVICE, PLANNED, take } from "./cli/options.ts";
 import { planText } from "./cli/text.ts";
 import { words } from "./cli/wording.ts";
@@ -45,8 +37,8 @@ function zeroShotText(run: string, results: readonly ZeroShotResult[]): string {
     isCompared ? [differenceTable(results), lines(wins(results))] : none,
     togetherText(results),
     lines(
-      `routed ${by}, ${count(prefix)} tokens at most; intervals: 95%, ${drawn}, ${
-        count(resamples)
+      `routed ${by}, ${countText(prefix)} tokens at most; intervals: 95%, ${drawn}, ${
+        countText(resamples)
       } draws`,
       mixing &&
         `weights of experts together: costs over a routing temperature of ${mixing.temperature}`,
@@ -55,7 +47,8 @@ function zeroShotText(run: string, results: readonly ZeroShotResult[]): string {
   );
 }
 
-const valueText = (metric: Metric) => metric === "perplexity" ? perplexity : percent;
+const valueText = (metric: Metric, value: number) =>
+  metric === "perplexity" ? perplexity(value) : percent(value);
 
 /** A row for every task and way of answering, with each metric and its interval. */
 function metricTable(results: readonly ZeroShotResult[]): string {
@@ -63,12 +56,12 @@ function metricTable(results: readonly ZeroShotResult[]): string {
   const rows = results.flatMap((result) =>
     listWays([result]).map((way, i) => {
       const { task, questions, chance, ways } = result;
-      const about = [task, count(questions), chance === null ? "-" : percent(chance)];
+      const about = [task, countText(questions), chance === null ? "-" : percent(chance)];
       const cells = metrics.flatMap((metric) => {
         const { [metric]: measured } = ways[way]!;
         if (!measured) return ["-", ""];
         const [value, low, high] = [measured.value, measured.low, measured.high].map(
-          valueText(metric),
+          (value) => valueText(metric, value),
         );
         return [value, `${low} to ${high}`];
       });
@@ -98,7 +91,7 @@ function differenceTable(results: readonly ZeroShotResult[]): string {
     ...differences.map((difference) => row(task, difference)),
     ...(sets.length > MOST_SETS ? [] : sets).flatMap(({ set, differences }) =>
       differences.filter(({ metric }) => metric === "acc").map((difference) =>
-        row(`  ${sourceName(set)}`, difference)
+        row(`  ${shortSourceName(set)}`, difference)
       )
     ),
   ]);

@@ -22,7 +22,7 @@ import { fewDocuments, RESAMPLES } from "./bootstrap.ts";
 import {
   type Evaluation,
   EVALUATION_FORMAT,
-  type Fallback,
+  type FallbackScores,
   type Reliability,
 } from "./evaluation.ts";
 import { addMixes, listMixes, mixExperts, type MixOptions } from "./mix.ts";
@@ -35,15 +35,15 @@ import {
   shapeChecker,
 } from "./passes.ts";
 import {
-  byPrefix,
   computeFigures,
   createTable,
   type DocumentScores,
   type Figures,
+  prefixColumn,
   scoresOfDocuments,
   shareAgreed,
   summarize,
-  type Table,
+  type SumTable,
 } from "./tables.ts";
 
 /** Which sequences go to a dense model, and to which. */
@@ -165,7 +165,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   for (const values of expertNlls) table.add("random", (row) => values[row] / expertIds.length);
   table.add("oracle", bestNll);
   for (const name of baselines) table.add(name, (row) => nll(name)[row]);
-  for (const [tokens, routes] of routed.routes) table.add(byPrefix(tokens), routedNll(routes));
+  for (const [tokens, routes] of routed.routes) table.add(prefixColumn(tokens), routedNll(routes));
   options.onDocuments?.(scoresOfDocuments(routed, table.document));
   const mixing = together &&
     addMixes(table, together.mixed, mixes!.routingTemperature, { ...routed, prefix });
@@ -210,7 +210,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
         prefixes: Array.from(routedOtherwise.routes, ([tokens, routes]) => ({
           prefix: tokens,
           ...figures.perplexity(otherBy(tokens)),
-          gain: figures.gain(byPrefix(tokens), otherBy(tokens)),
+          gain: figures.gain(prefixColumn(tokens), otherBy(tokens)),
           agreement: shareAgreed(routes, routed.routes.get(tokens)!),
         })),
       },
@@ -278,7 +278,7 @@ function sharedShapes(scores: ReadonlyMap<ModelName, ModelScores>): Evaluation["
 }
 
 /** A routed sequence. */
-export interface Choice {
+export interface RoutedSequence {
   /** How much less its prefix costs the chosen expert than the second best one. */
   margin: number;
   /** How much higher its NLL under the chosen expert is than under its best one, nats. */
@@ -291,7 +291,7 @@ const BINS = 10;
  * Tells how often choices are right and what wrong ones lose, over all and by margin. There are at
  * most ten bins of margins with about equally many sequences; equal margins are in the same bin.
  */
-export function measureReliability(choices: readonly Choice[]): Reliability {
+export function measureReliability(choices: readonly RoutedSequence[]): Reliability {
   const sorted = choices.toSorted((a, b) => a.margin - b.margin);
   const bins: Reliability["bins"] = [];
   for (let begin = 0, bin = 1; begin < sorted.length; bin++) {
@@ -305,7 +305,7 @@ export function measureReliability(choices: readonly Choice[]): Reliability {
   return { ...summary(sorted), bins };
 }
 
-function summary(choices: readonly Choice[]) {
+function summary(choices: readonly RoutedSequence[]) {
   const losses = choices.map(({ loss }) => loss).filter((loss) => loss > 0);
   return {
     sequences: choices.length,
@@ -329,12 +329,12 @@ const shareBelow = (margins: readonly number[], limits: (row: number) => number)
  * model.
  */
 function addFallback(
-  table: Table,
+  table: SumTable,
   { fallback, margin, calibrate }: FallbackOptions & { fallback: Baseline },
   { margin: margins, document }: Pick<Routed, "margin" | "document">,
   mixtureNll: (row: number) => number,
   denseNll: (row: number) => number,
-): (figures: Figures) => Fallback {
+): (figures: Figures) => FallbackScores {
   const sorted = margins.toSorted((a, b) => a - b);
   const send = (name: string, limits: (row: number) => number) =>
     table.add(name, (row) => margins[row] < limits(row) ? denseNll(row) : mixtureNll(row));

@@ -179,7 +179,7 @@ const MODEL = { config: SHAPE, parameters: count };
  * - Shape and weights of an expert or baseline, of every expert that was adopted, and of a router
  *   where a partitioner has some.
  */
-export const EVALUATION = v.object({
+export const EVALUATION_SCHEMA = v.object({
   format: v.literal(EVALUATION_FORMAT),
   prefix: count,
   experts: atLeast1,
@@ -220,9 +220,9 @@ export type PrefixScore = v.InferOutput<typeof PREFIX>;
 /** @ignore */
 export type Reliability = v.InferOutput<typeof RELIABILITY>;
 /** @ignore */
-export type Fallback = v.InferOutput<typeof FALLBACK>;
+export type FallbackScores = v.InferOutput<typeof FALLBACK>;
 /** @ignore */
-export type Evaluation = v.InferOutput<typeof EVALUATION>;
+export type Evaluation = v.InferOutput<typeof EVALUATION_SCHEMA>;
 
 /**
  * Gives a gain in positive numbers: by how much a perplexity is lower or higher, with the ends of
@@ -269,5 +269,5 @@ export function gainText(gain: Lower, digits = 1): string {
 
 /** Reads an `evaluation.json`. Throws an `InputError` where it is missing or damaged. */
 export function readEvaluation(where: string): Promise<Evaluation> {
-  return readJson(where, EVALUATION, "an evaluation");
+  return readJson(where, EVALUATION_SCHEMA, "an evaluation");
 }

@@ -14,7 +14,7 @@ import { checkMix, checkTemperature, logSumExp, MIXING } from "../serving/mixing
 import { settingsAmong } from "../serving/sampling.ts";
 import type { Evaluation } from "./evaluation.ts";
 import {
-  blocks,
+  cutRowBlocks,
   type ModelScores,
   type Routed,
   type RouteOptions,
@@ -23,7 +23,7 @@ import {
   rowsPerBlock,
   scoreModel,
 } from "./passes.ts";
-import type { Figures, Table } from "./tables.ts";
+import type { Figures, SumTable } from "./tables.ts";
 
 /** Which experts answer together. */
 export interface MixOptions {
@@ -171,7 +171,7 @@ export async function mixExperts(
     const range: RowRange = [begin, end];
     const later: number[][][] = [];
     const firsts: number[] = []; // of each sequence; the position of its first predicted token
-    for await (const block of reroute ? blocks(open(), sequences, range) : []) {
+    for await (const block of reroute ? cutRowBlocks(open(), sequences, range) : []) {
       later.push(...await laterCosts(block, reroute!, options));
       block.length.forEach((_, row) => firsts.push(Math.max(1, block.begin?.[row] ?? 0)));
       onRows(block.rows);
@@ -221,7 +221,7 @@ export async function mixExperts(
 
 /** Adds a column per mixture and prefix, and returns what gives their figures. */
 export function addMixes(
-  table: Table,
+  table: SumTable,
   mixes: readonly Mixed[],
   temperature: number,
   { prefix: routingPrefix, predicted }: Pick<Routed, "predicted"> & { prefix: number },

@@ -47,7 +47,7 @@ export const rowsPerBlock = (sequenceLength: number): number =>
  * Cuts the rows of a range into blocks of one size, however their batches come. Throws an
  * `InputError` where rows have no tokens, or are others than `sequences` says.
  */
-export async function* blocks(
+export async function* cutRowBlocks(
   batches: ReadableStream<RecordBatch>,
   { tokenizer, vocabulary, sequenceLength }: Sequences,
   range: RowRange = [0, Infinity],
@@ -195,7 +195,7 @@ export async function route(
     sources: [],
     unknown: 0,
   };
-  for await (const block of blocks(open(), { tokenizer, vocabulary, sequenceLength })) {
+  for await (const block of cutRowBlocks(open(), { tokenizer, vocabulary, sequenceLength })) {
     signal?.throwIfAborted();
     const { rows, document, source, tokens, length, begin } = block;
     const countBytes = (from: number, to: number) => {
@@ -305,7 +305,7 @@ export async function scoreModel(
   const { scorer, config, notes } = lease.value;
   const scores: Float32Array[] = [];
   for await (
-    const { rows, tokens, sequenceLength, length, begin } of blocks(open(), sequences, range)
+    const { rows, tokens, sequenceLength, length, begin } of cutRowBlocks(open(), sequences, range)
   ) {
     signal?.throwIfAborted();
     const counted: Uint32Array | Span[] = begin

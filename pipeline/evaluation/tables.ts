@@ -33,19 +33,19 @@ export interface Sums extends Documents {
 }
 
 /** Sums by column: by document, by source, and by segment, the expert that M tokens choose. */
-export interface Table extends Record<"document" | "source" | "segment", Sums> {
+export interface SumTable extends Record<"document" | "source" | "segment", Sums> {
   /** Adds the NLL of every sequence to a column, which begins at 0. */
   add(column: string, nll: (row: number) => number): void;
 }
 
 /** Names the column of the mixture where so many tokens route. */
-export const byPrefix = (prefix: number): string => `mixture by ${prefix} tokens`;
+export const prefixColumn = (prefix: number): string => `mixture by ${prefix} tokens`;
 
 /** Makes a table for routed sequences. Sequences and tokens are counted; there is no column yet. */
 export function createTable(
   { predicted, bytes, document, source, documents, sources, routes }: Routed,
   { prefix, experts }: { prefix: number; experts: number },
-): Table {
+): SumTable {
   const groupings = [document, source, routes.get(prefix)!.expert];
   const sums = [documents.length, sources.length, experts].map((groups, i): Sums => {
     const sums = {
@@ -61,7 +61,7 @@ export function createTable(
     });
     return sums;
   });
-  const add: Table["add"] = (column, nll) => {
+  const add: SumTable["add"] = (column, nll) => {
     const columns = sums.map(({ nll, tokens }) => nll[column] ??= new Float64Array(tokens.length));
     for (let row = 0; row < predicted.length; row++) {
       const value = nll(row);
@@ -126,7 +126,7 @@ export function shareAgreed(a: Routes, b: Routes): number {
 /** Computes the figures of the ways and the prefixes from a full table. */
 export function summarize(
   { source, sources, documents, routes }: Routed,
-  { source: bySource, segment: bySegment }: Pick<Table, "source" | "segment">,
+  { source: bySource, segment: bySegment }: Pick<SumTable, "source" | "segment">,
   { score, perplexity, gains }: Figures,
   prefix: number,
 ): Pick<Evaluation, "scores" | "gains" | "sources" | "segments" | "prefixes"> {
@@ -166,8 +166,8 @@ export function summarize(
     }),
     prefixes: Array.from(routes, ([tokens, by]) => ({
       prefix: tokens,
-      ...perplexity(byPrefix(tokens)),
-      gains: gains(byPrefix(tokens)),
+      ...perplexity(prefixColumn(tokens)),
+      gains: gains(prefixColumn(tokens)),
       agreement: shareAgreed(by, routed),
     })),
   };

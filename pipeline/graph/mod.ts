@@ -13,7 +13,8 @@ export * from "./walk.ts";
 export { type NodeRecord } from "./describe.ts";
 export { findRun, findTokenizer, readConfiguration } from "./configuration.ts";
 export { type RoundMetrics, type RunEvent } from "./events.ts";
-export { duration, printable, printableLines } from "./printable.ts";
+export { countText, duration, percent } from "./numbers.ts";
+export { printable, printableLines } from "./printable.ts";
 export {
   type Amount,
   type FileRecord,

@@ -2,11 +2,12 @@
 // Vega-Lite specification and a table of one set of rows. Colours stand in it by name, as
 // `var(--name)`, so that one drawing serves light and dark paper.
 
+import { percent } from "../graph/numbers.ts";
 import { BASELINE_NOTES, BASELINES, isBaseline } from "../evaluation/baselines.ts";
 import type { Way } from "../evaluation/evaluation.ts";
 import { withPath } from "../partition/tree/branches.ts";
 import COLOURS from "./colours.json" with { type: "json" };
-import { percent, type Table } from "./html.ts";
+import { type Table } from "./html.ts";
 import VEGA from "./vega.json" with { type: "json" };
 
 /**

@@ -1,5 +1,6 @@
 // Writes HTML: whatever is put into a template is escaped, unless it is HTML already.
 
+import { decimalBytes, numberText } from "../graph/numbers.ts";
 import { printable } from "../graph/printable.ts";
 
 /** Holds text that is HTML. */
@@ -73,7 +74,7 @@ export function htmlTable({ head, rows, look }: Table, label: string): Html {
   const headings = head.map((text, i) => markup`<th scope="col"${side(i)}>${text}</th>`);
   const cells = (row: Table["rows"][number]) =>
     row.map((cell, i) =>
-      markup`<td${side(i)}>${typeof cell === "number" ? number(cell) : cell}</td>`
+      markup`<td${side(i)}>${typeof cell === "number" ? numberText(cell) : cell}</td>`
     );
   const style = look && markup` class="${look}"`;
   return markup`<div class="scroll" role="region" aria-label="${label}" tabindex="0"><table${style}>
@@ -88,49 +89,12 @@ export function foldedTable(table: Table, label: string, summary: Content = labe
   return markup`<details><summary>${summary}</summary>${htmlTable(table, label)}</details>`;
 }
 
-/**
- * Writes a number: a whole one with separated thousands, any other with four significant digits.
- */
-export function number(value: number): string {
-  if (!Number.isFinite(value)) return "–";
-  if (Number.isInteger(value)) return value.toLocaleString("en").replace("-", "−");
-  const size = Math.abs(value);
-  const text = size >= 1e6 || size < 1e-4
-    ? scientific(value)
-    : size >= 1000
-    ? Math.round(value).toLocaleString("en")
-    : Number(value.toPrecision(4)).toString();
-  return text.replace(/^-/, "−");
-}
-
-/** Writes a number with three digits and its power of ten. */
-export function scientific(value: number): string {
-  if (value === 0 || !Number.isFinite(value)) return value === 0 ? "0" : "–";
-  const [mantissa, exponent] = value.toExponential(2).split("e");
-  const raised = [...String(Number(exponent))].map((sign) =>
-    sign === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(sign)]
-  )
-    .join("");
-  return `${mantissa}·10${raised}`;
-}
-
-/** Writes a number with so many digits after the point at most. */
-export const rounded = (value: number, digits: number): string =>
-  number(Number(value.toFixed(digits)));
-
-/** Rounds a number to three significant digits. */
-export const rough = (value: number): number => Number(value.toPrecision(3));
-
 /** Writes a number of things, such as `3 layers`. */
 export const plural = (count: number, singular: string): string =>
-  `${number(count)} ${singular}${count === 1 ? "" : "s"}`;
+  `${numberText(count)} ${singular}${count === 1 ? "" : "s"}`;
 
-/** Writes a number of bytes with a unit of at most three digits. */
-export function bytes(size: number): string {
-  const units = ["B", "kB", "MB", "GB", "TB", "PB"];
-  const power = size < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log10(size) / 3));
-  return `${rough(size / 1000 ** power)}\u00a0${units[power]}`;
-}
+/** Writes a number of bytes; no line breaks before its unit. */
+export const bytesText = (size: number): string => decimalBytes(size, 3).replace(" ", "\u00a0");
 
 /** Writes the value of a setting. */
 export const valueText = (value: unknown): string => [value].flat().join(", ") || "none";
@@ -138,8 +102,3 @@ export const valueText = (value: unknown): string => [value].flat().join(", ") |
 /** Names a source by its label. */
 export const sourceName = (label: string): string =>
   label === "" ? "(no source)" : printable(label);
-
-/** Writes a share as a percentage. */
-export function percent(share: number, digits = 1): string {
-  return `${(100 * share).toFixed(digits).replace("-", "−")}%`;
-}

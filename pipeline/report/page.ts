@@ -27,7 +27,7 @@ type Single = Html | Plot | Lacking;
  * What a section is made of, in its order; conditions may give nothing. Plots that follow each
  * other share rows of the page.
  */
-export type Part = Single | false | null | undefined | "" | readonly Part[];
+export type SectionPart = Single | false | null | undefined | "" | readonly SectionPart[];
 
 /**
  * A section of pages: its parts from the data of a page, or null where the page does not have it.
@@ -35,7 +35,7 @@ export type Part = Single | false | null | undefined | "" | readonly Part[];
 export interface Section<Data = unknown> {
   id: string;
   title: string | ((data: Data) => string);
-  parts: (data: Data) => readonly Part[] | null;
+  parts: (data: Data) => readonly SectionPart[] | null;
 }
 
 /** How a page is made. */
@@ -132,10 +132,11 @@ arXiv 2410.03529.</footer>
   return { ...page, html: html.text };
 }
 
-const flat = (part: Part): Single[] => !part ? [] : "flatMap" in part ? part.flatMap(flat) : [part];
+const flat = (part: SectionPart): Single[] =>
+  !part ? [] : "flatMap" in part ? part.flatMap(flat) : [part];
 const isPlot = (part?: Single): part is Plot => part !== undefined && "spec" in part;
 
-async function partsHtml(parts: Part, options: PageOptions, page: Page): Promise<Html[]> {
+async function partsHtml(parts: SectionPart, options: PageOptions, page: Page): Promise<Html[]> {
   const all = flat(parts);
   const written: Html[] = [];
   for (const [i, part] of all.entries()) {

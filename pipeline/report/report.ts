@@ -6,6 +6,7 @@ import { readCost } from "../cost/cost.ts";
 import { asPositive, isEqual } from "../evaluation/evaluation.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
 import { writeAtomic } from "../graph/files.ts";
+import { numberText, rounded } from "../graph/numbers.ts";
 import { checkOutput, isSamePlace } from "../run/output.ts";
 import { requestGraph } from "../run/plan.ts";
 import { makeNodes } from "../run/run.ts";
@@ -13,17 +14,16 @@ import type { Lack } from "../run/status.ts";
 import { PAGE, pageNodes, REPORT } from "../stages/page.ts";
 import { needConfiguration } from "../stages/parts.ts";
 import { COMPARED, wayName } from "./charts.ts";
-import { number, rounded } from "./html.ts";
 import { type Missing, page, type PageOptions } from "./page.ts";
 import { readRun, type RunRecord } from "./read.ts";
-import { evaluation } from "./sections/evaluation.ts";
-import { experts, writeSamples } from "./sections/experts.ts";
-import { claims, costs } from "./sections/paper.ts";
-import { overlap, partition } from "./sections/partition.ts";
-import { routers } from "./sections/routers.ts";
-import { training } from "./sections/training.ts";
-import { outOfDate, whatRan } from "./sections/what_ran.ts";
-import { zeroShot } from "./sections/zero_shot.ts";
+import { evaluationSection } from "./sections/evaluation.ts";
+import { expertsSection, writeSamples } from "./sections/experts.ts";
+import { claimsSection, costsSection } from "./sections/paper.ts";
+import { overlapSection, partitionSection } from "./sections/partition.ts";
+import { routersSection } from "./sections/routers.ts";
+import { trainingSection } from "./sections/training.ts";
+import { outOfDateSection, whatRanSection } from "./sections/what_ran.ts";
+import { zeroShotSection } from "./sections/zero_shot.ts";
 
 /** Most tokens of the text that an expert writes, unless said. */
 export const SAMPLE_TOKENS = 48;
@@ -57,8 +57,15 @@ export interface Report {
 
 /** The sections, in their order. */
 const SECTIONS = [
-  ...[whatRan, outOfDate, claims, routers, partition],
-  ...[overlap, experts, training, evaluation, zeroShot, costs],
+  ...[whatRanSection, outOfDateSection, claimsSection, routersSection, partitionSection],
+  ...[
+    overlapSection,
+    expertsSection,
+    trainingSection,
+    evaluationSection,
+    zeroShotSection,
+    costsSection,
+  ],
 ];
 
 /**
@@ -136,7 +143,7 @@ function figures({ config, partition, evaluation }: RunRecord): [string, string]
       ? ["equal", `perplexities of the mixture and of ${name}`]
       : [`${by.toFixed(1)}% ${side}`, `perplexity of the mixture than of ${name}`];
   });
-  comparisons.push([number(experts), experts === 1 ? "expert" : "experts"]);
+  comparisons.push([numberText(experts), experts === 1 ? "expert" : "experts"]);
   if (partition) {
     const { tokens, nmi } = partition.train;
     const compact = tokens.toLocaleString("en", {

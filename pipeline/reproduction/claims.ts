@@ -6,8 +6,8 @@
  * @module
  */
 
+import { percent } from "../graph/numbers.ts";
 import { type Gain, gainText } from "../evaluation/evaluation.ts";
-import { percent } from "../report/html.ts";
 import { type Claim, NOT_REPORTED } from "../report/reproduction.ts";
 import { wayName } from "../report/charts.ts";
 import type { RunOutcome } from "./outcome.ts";

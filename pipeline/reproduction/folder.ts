@@ -20,11 +20,11 @@ import { resolveSettings } from "../run/settings.ts";
 import { graphOf } from "../stages/stage.ts";
 import { partitionStages } from "../stages/stages.ts";
 import type { ExpertSummary } from "../run/partition.ts";
-import { lookAtText, type Text } from "../stages/text.ts";
+import { lookAtText, type RunText } from "../stages/text.ts";
 import { tokensNode } from "../stages/token_rows.ts";
 import { trainNodes } from "../stages/train.ts";
-import { findStudies, Grid, type Known } from "./grid.ts";
-import { findTargets, OUTCOME } from "./outcome.ts";
+import { findStudies, Grid, type SearchResults } from "./grid.ts";
+import { OUTCOME, searchedTargets } from "./outcome.ts";
 import { RATES, ROUTER_SEARCH } from "./search.ts";
 import type { Choices, Outcome, Setup } from "./study.ts";
 
@@ -175,8 +175,8 @@ const ROUTERS_FOUND = v.object({
  * Reads what searches found in folders of studies: of one recipe the first of them holds. Throws an
  * `InputError` where it is damaged.
  */
-export async function readKnown(...folders: string[]): Promise<Known> {
-  const merged: Known = { rates: {}, routers: {} };
+export async function readKnown(...folders: string[]): Promise<SearchResults> {
+  const merged: SearchResults = { rates: {}, routers: {} };
   for (const folder of folders.toReversed()) {
     const [rates, routers] = [`${folder}/rates.json`, `${folder}/routers.json`];
     const files = [
@@ -190,7 +190,7 @@ export async function readKnown(...folders: string[]): Promise<Known> {
 }
 
 /** Gives the files of what searches found: the same text in whichever order that was. */
-export const knownFiles = (searches: Known): [file: string, text: string][] =>
+export const knownFiles = (searches: SearchResults): [file: string, text: string][] =>
   Object.entries(searches).filter(([, byRecipe]) => Object.keys(byRecipe).length > 0).map(
     ([key, found]) => {
       const sorted = Object.entries(found).sort(([a], [b]) => a < b ? -1 : 1);
@@ -201,7 +201,10 @@ export const knownFiles = (searches: Known): [file: string, text: string][] =>
 /**
  * Notes what searches found; of one recipe that which is there stays, as runs may go by it already.
  */
-export async function writeKnown(root: string, { rates, routers }: Partial<Known>): Promise<void> {
+export async function writeKnown(
+  root: string,
+  { rates, routers }: Partial<SearchResults>,
+): Promise<void> {
   await alone(root, async () => {
     const written = await readKnown(root);
     const all = {
@@ -254,7 +257,7 @@ export async function checkHolds(folder: string): Promise<void> {
 
 /** Reads and writes what the runs of a grid came to. The text is looked at once. */
 export class Notes {
-  #text?: Promise<Text>;
+  #text?: Promise<RunText>;
 
   /** What a run came to is looked for in a folder of studies, and then in folders elsewhere. */
   constructor(
@@ -322,7 +325,7 @@ export class Notes {
       evaluation: hash(evaluation),
     };
     for (const model of models) {
-      hashes[model] = hash(await trainNodes(c, findTargets(model, c), []));
+      hashes[model] = hash(await trainNodes(c, searchedTargets(model, c), []));
     }
     const { branchOf } = setup;
     if (branchOf) {

@@ -22,12 +22,12 @@ import {
 import { EXPERT_SHAPE, OPTIMISER } from "../settings/experts.ts";
 import { ROUTER_SHAPE } from "../settings/partitioner.ts";
 import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
-import { findTargets } from "./outcome.ts";
+import { searchedTargets } from "./outcome.ts";
 import { RATES, type RouterSearch, type RouterSettings, withoutRates } from "./search.ts";
 import { architecture } from "./studies/architecture.ts";
 import { branch } from "./studies/branch.ts";
 import { dense, experts, routing, segments } from "./studies/mixture.ts";
-import { prefix, short } from "./studies/prefix.ts";
+import { prefix, shortPrompts } from "./studies/prefix.ts";
 import { assignment, partitioners, routers } from "./studies/splits.ts";
 import { type Choices, type Setup, type Study, withSeeds } from "./study.ts";
 
@@ -40,7 +40,7 @@ export const STUDIES: ReadonlyMap<string, Study> = new Map(
     routing,
     partitioners,
     prefix,
-    short,
+    shortPrompts,
     routers,
     assignment,
     branch,
@@ -70,7 +70,7 @@ const checkName = (verb: string, option: string, name: string, names: readonly s
  * What searches found: learning rates by {@linkcode rateRecipe}, settings of routers by {@linkcode
  * Grid.routerRecipe}.
  */
-export interface Known {
+export interface SearchResults {
   rates: Record<string, RateSearch>;
   routers: Record<string, RouterSearch>;
 }
@@ -79,7 +79,7 @@ export interface Known {
  * Something that is done in a run of a study: of a search the recipe, of one for a learning rate
  * the model.
  */
-export type Job =
+export type StudyJob =
   | { work: "split"; setup: Setup }
   | { work: "train"; setup: Setup }
   | { work: "search routers"; setup: Setup; recipe: string }
@@ -96,7 +96,7 @@ export interface GridOptions {
   /** Seeds where a study repeats them. Default: 1. */
   seeds?: number;
   /** What searches found. It is added to. */
-  searched?: Known;
+  searched?: SearchResults;
   /** Runs that are made alone, by their names before or after a search; none for all. */
   only?: readonly string[];
 }
@@ -105,7 +105,7 @@ export interface GridOptions {
 export class Grid {
   readonly seeds: number;
   /** What searches found. */
-  readonly searched: Known;
+  readonly searched: SearchResults;
   /** The settings that runs share. */
   readonly preset: Configuration;
   /** Every run of every study, before any search for settings of routers. */
@@ -268,11 +268,11 @@ export class Grid {
    * Lists the searches that all runs wait for before their settings are known, in the manner of
    * {@linkcode Grid.jobs}.
    */
-  *searches(seen: Set<string>): Generator<Job> {
+  *searches(seen: Set<string>): Generator<StudyJob> {
     for (const setup of this.wanted) yield* this.#routerSearch(setup, seen);
   }
 
-  *#routerSearch(setup: Setup, seen: Set<string>): Generator<Job> {
+  *#routerSearch(setup: Setup, seen: Set<string>): Generator<StudyJob> {
     const recipe = this.routerRecipe(setup);
     if (recipe === undefined || !isNew(recipe, seen)) return;
     const first = this.all.find((setup) => this.routerRecipe(setup) === recipe)!;
@@ -284,7 +284,7 @@ export class Grid {
    * on the runs where they take place. What is in `seen` is left out, and added to. Whoever gets a
    * job does it, or knows what it comes to, before asking for the next.
    */
-  *jobs(setup: Setup, seen: Set<string>): Generator<Job> {
+  *jobs(setup: Setup, seen: Set<string>): Generator<StudyJob> {
     yield* this.#beginning(setup, seen);
     if (isNew(setup.name, seen)) yield { work: "split", setup };
     for (const model of setup.models) {
@@ -304,7 +304,7 @@ export class Grid {
   }
 
   /** Lists what is done for the run whose dense model another run begins from. */
-  *#beginning({ branchOf }: Setup, seen: Set<string>): Generator<Job> {
+  *#beginning({ branchOf }: Setup, seen: Set<string>): Generator<StudyJob> {
     if (!branchOf) return;
     const run = this.runs().find(({ name }) => name === branchOf.name) ?? branchOf;
     yield* this.jobs(run, seen);
@@ -400,7 +400,7 @@ export function rateRecipe(model: Searched, c: Configuration): string {
   const [steps, batch] = model === "dense-steps"
     ? [c.expertSteps * multiple, c.expertBatch]
     : [c.expertSteps, c.expertBatch * multiple];
-  const [{ settings = [] }] = findTargets(model, c);
+  const [{ settings = [] }] = searchedTargets(model, c);
   // Its passes have experts of limited capacity.
   const shapeSettings = model === "switch" ? ["microBatch" as const] : [];
   const changed = changesText([...TRAINED_BY, ...settings, ...shapeSettings], c);

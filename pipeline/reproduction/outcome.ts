@@ -7,7 +7,7 @@
 import * as v from "valibot";
 import { readCost } from "../cost/cost.ts";
 import { BASELINES } from "../evaluation/baselines.ts";
-import { EVALUATION, type Evaluation, readEvaluation } from "../evaluation/evaluation.ts";
+import { type Evaluation, EVALUATION_SCHEMA, readEvaluation } from "../evaluation/evaluation.ts";
 import { EVALUATION as EVALUATED, readManifest } from "../graph/node.ts";
 import { summarizeRun } from "../run/partition.ts";
 import { TRAIN_RESULT } from "../stages/train_result.ts";
@@ -18,7 +18,7 @@ import type { Configuration } from "../settings/configuration.ts";
 import { METRICS_FILE, readStepMetrics } from "../training/metrics.ts";
 
 /** Lists the models of a run that a name stands for: all experts, or one baseline. */
-export const findTargets = (
+export const searchedTargets = (
   model: Searched,
   configuration: Pick<Configuration, "experts">,
 ): Target[] =>
@@ -56,7 +56,7 @@ export const OUTCOME = v.object({
     tokenImbalance: finite,
     experts: v.array(PART),
   }),
-  evaluation: EVALUATION,
+  evaluation: EVALUATION_SCHEMA,
   cost: v.object({
     parameters: figures("router", "expert"),
     flops: figures("total", "dense", "overhead", "inference", "inferenceOverhead"),
@@ -91,7 +91,7 @@ export async function readOutcome(run: string): Promise<RunOutcome> {
       ...BASELINES.filter((name) => evaluation.scores[name]),
     ]
   ) {
-    const manifests = findTargets(model, evaluation).map(({ node }) =>
+    const manifests = searchedTargets(model, evaluation).map(({ node }) =>
       readManifest(`${run}/${node}`)
     );
     trained[model] = (await Promise.all(manifests)).map((manifest) =>

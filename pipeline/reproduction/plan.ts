@@ -17,13 +17,13 @@ import {
 import { narrowNotes } from "../cost/flops.ts";
 import { trainingMemory } from "../cost/memory.ts";
 import { NAMES, readManifest } from "../graph/node.ts";
+import { percent } from "../graph/numbers.ts";
 import { modelShapes } from "../model/shape.ts";
-import { percent } from "../report/html.ts";
 import type { Searched } from "../report/reproduction.ts";
 import type { Sources } from "../settings/resolution.ts";
-import type { Grid, Job } from "./grid.ts";
+import type { Grid, StudyJob } from "./grid.ts";
 import { Notes, openStudies, type StudyChoice } from "./folder.ts";
-import { findTargets } from "./outcome.ts";
+import { searchedTargets } from "./outcome.ts";
 import { TRIAL_SHARE } from "./search.ts";
 import type { Setup } from "./study.ts";
 
@@ -196,7 +196,7 @@ async function listJobs(
   const notes = new Notes(studies, options.run, options.from);
   const jobs: PlannedJob[] = [];
   const scored = new Set<string>(); // whose routers and scores other runs take
-  const add = async (job: Job, isNoted: boolean) => {
+  const add = async (job: StudyJob, isNoted: boolean) => {
     const isFound = "recipe" in job && job.recipe in { ...searched.rates, ...searched.routers };
     const isDone = "recipe" in job ? isFound : isNoted;
     for (const part of listParts(job, grid, scored, options)) {
@@ -219,13 +219,13 @@ async function listJobs(
 
 /** Lists the parts of a job: a model that trains, or one setting that is searched for. */
 function listParts(
-  job: Job,
+  job: StudyJob,
   grid: Grid,
   scored: ReadonlySet<string>,
   { trialShare: share = TRIAL_SHARE }: PlanStudiesOptions,
 ): Part[] {
   const { setup } = job;
-  const targets = (model: Searched) => findTargets(model, grid.configuration(setup));
+  const targets = (model: Searched) => searchedTargets(model, grid.configuration(setup));
   if (job.work === "search routers") {
     // The first trial of the rate splits the text as a run of the study does; every other one
     // splits it anew.
@@ -285,7 +285,7 @@ async function estimatePart(
   const isMade = node !== undefined && await readManifest(`${run}/${setup.name}/${node}`) !== null;
   let memoryBytes = routers ? cost.memory.routers.total : 0;
   if (model) {
-    const [target] = findTargets(model, configuration);
+    const [target] = searchedTargets(model, configuration);
     const { sequenceLength: length, microBatch, dtype } = configuration;
     const { total } = trainingMemory(await target.model(configuration), {
       batch: target.batch(configuration),

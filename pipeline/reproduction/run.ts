@@ -6,10 +6,10 @@
 
 import { InputError, say, type Text } from "../../kernels/errors.ts";
 import { listOwners } from "../graph/lock.ts";
-import { percent } from "../report/html.ts";
 import { report } from "../report/report.ts";
 import type { Claims, Searched } from "../report/reproduction.ts";
 import { exists, jsonText, listEntries, writeAtomic } from "../graph/files.ts";
+import { percent } from "../graph/numbers.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { evaluateRun } from "../run/evaluate_run.ts";
 import { partition, summarizeRun } from "../run/partition.ts";
@@ -27,8 +27,8 @@ import {
   type StudyChoice,
   writeKnown,
 } from "./folder.ts";
-import { type Grid, type Job, STUDIES } from "./grid.ts";
-import { type Crossing, findTargets, readOutcome } from "./outcome.ts";
+import { type Grid, type StudyJob, STUDIES } from "./grid.ts";
+import { type Crossing, searchedTargets, readOutcome } from "./outcome.ts";
 import {
   claimsMarkdown,
   failuresFirst,
@@ -222,7 +222,7 @@ class Runner {
     Object.assign(this.grid.searched.routers, routers);
   }
 
-  async #do(job: Job): Promise<void> {
+  async #do(job: StudyJob): Promise<void> {
     const { setup } = job;
     const { searched } = this.grid;
     const { run: root } = this.options;
@@ -306,7 +306,7 @@ class Runner {
   /** Gives the setting of where the models of a run begin, unless that is from nothing. */
   #beginning({ branchOf }: Setup): Partial<Configuration> {
     if (!branchOf) return {};
-    const [{ node }] = findTargets("dense", this.grid.configuration(branchOf));
+    const [{ node }] = searchedTargets("dense", this.grid.configuration(branchOf));
     return { init: `${this.options.run}/${branchOf.name}/${node}` };
   }
 

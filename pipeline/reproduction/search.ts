@@ -21,7 +21,7 @@ import type { RunWatch } from "../run/run.ts";
 import type { RateName } from "../stages/targets.ts";
 import type { TrainResult } from "../stages/train_result.ts";
 import { LossNotFiniteError } from "../training/loop.ts";
-import { findTargets } from "./outcome.ts";
+import { searchedTargets } from "./outcome.ts";
 
 /**
  * Experts that are trained side by side: enough to keep a device busy, few enough that other
@@ -46,7 +46,7 @@ export async function train(
   { gpu, ...options }: TrainingSite,
   watch: RunWatch,
 ): Promise<Partial<Record<Searched, TrainResult[]>>> {
-  const targets = (model: Searched) => findTargets(model, configuration);
+  const targets = (model: Searched) => searchedTargets(model, configuration);
   const results: Partial<Record<Searched, TrainResult[]>> = {};
   if (models.includes("experts")) {
     const training = {
@@ -105,7 +105,7 @@ export async function trialLosses(
       (await train([model], configuration, { ...site, sources: {}, trial }, watch))[model]!;
     return results.map(({ validationLoss, loss }) => validationLoss ?? loss ?? Infinity);
   } catch (error) {
-    if (diverged(error)) return findTargets(model, configuration).map(() => Infinity);
+    if (diverged(error)) return searchedTargets(model, configuration).map(() => Infinity);
     throw error;
   }
 }
@@ -116,7 +116,7 @@ export const diverged = (error: unknown): boolean =>
 
 /** The setting that holds the learning rate of a model. */
 export const RATES = Object.fromEntries(
-  SEARCHED.map((model) => [model, findTargets(model, { experts: 1 })[0].rates[0]]),
+  SEARCHED.map((model) => [model, searchedTargets(model, { experts: 1 })[0].rates[0]]),
 ) as Record<Searched, RateName>;
 
 /**

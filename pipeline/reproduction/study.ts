@@ -11,7 +11,7 @@ import { asPositive, type Gain, gainText, type Score, type Way } from "../evalua
 import { dots, expertLine, type Plot, wayLine } from "../report/charts.ts";
 import type { Table } from "../report/html.ts";
 import type { Claim, Searched } from "../report/reproduction.ts";
-import { byPrefix } from "../report/sections/evaluation.ts";
+import { plotByPrefix } from "../report/sections/evaluation.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { RunOutcome } from "./outcome.ts";
 
@@ -314,7 +314,7 @@ export function prefixesPlot(
     id: `study-${id}`,
     title,
     about: `${about} Perplexity of held-out text where so many tokens route; lower is better.`,
-    ...byPrefix(lines, levels),
+    ...plotByPrefix(lines, levels),
     table: {
       head: ["run", ...lengths.map(String)],
       rows: [

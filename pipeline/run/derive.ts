@@ -61,7 +61,7 @@ import { allTargets, denseTarget, expertTarget } from "../stages/targets.ts";
 import { adoptedExperts } from "../training/adoption.ts";
 
 /** What changes from one run to the next: one of these. */
-export interface Change {
+export interface RunChange {
   /** Patterns of paths, sources and ids of documents that are forgotten. */
   forget?: { paths?: readonly string[]; sources?: readonly string[]; ids?: readonly string[] };
   /**
@@ -105,7 +105,7 @@ export interface Change {
 /** What {@linkcode derive} takes. */
 export interface DeriveOptions
   extends
-    Change,
+    RunChange,
     Pick<RunOptions, "run" | "check" | "workers" | "adapter" | "variants" | "requireGpu" | "gpu"> {
   /** The run to derive from. It stays as it is. */
   from: string;
@@ -333,7 +333,7 @@ async function refusePairs(from: string): Promise<never> {
 async function readAdded(
   from: string,
   configuration: Configuration,
-  { add, newExpert, tune }: Change,
+  { add, newExpert, tune }: RunChange,
   { passages, forgottenBefore }: Pick<Prepared, "passages" | "forgottenBefore">,
 ) {
   const added = [newExpert, tune, add].find((list) => list?.length) ?? [];
@@ -447,7 +447,7 @@ const refuse = (from: string, fact: Text, remedy?: Text) =>
  */
 function checkChange(
   from: string,
-  { forget = {}, copies, add, newExpert, tune, replace = [], dropExpert, splitExpert }: Change,
+  { forget = {}, copies, add, newExpert, tune, replace = [], dropExpert, splitExpert }: RunChange,
   { experts, levels, packing }: Configuration,
 ) {
   const forgotten = Object.values(forget).flat();

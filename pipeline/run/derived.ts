@@ -91,7 +91,7 @@ import { trainFurther } from "../stages/round_bank.ts";
 import { scoreNodes } from "../stages/score.ts";
 import { type GraphOf, graphOf } from "../stages/stage.ts";
 import { STAGES, stagesAdded } from "../stages/stages.ts";
-import { linesNode, lookAtText, type Text, textIn } from "../stages/text.ts";
+import { linesNode, lookAtText, type RunText, textIn } from "../stages/text.ts";
 import {
   COLUMNS as DOCUMENT_COLUMNS,
   ROWS,
@@ -189,7 +189,7 @@ export async function derivedText(
   configuration: Configuration,
   { blocks, template, change: { added, tuned } }: Derivation,
   options: { keep: boolean; check: boolean; recorded: boolean },
-): Promise<Text> {
+): Promise<RunText> {
   const { blockBytes } = configuration;
   if (tuned && options.recorded) return await textIn(run, givenNode(PAIRS), blockBytes);
   if (tuned) {
@@ -221,7 +221,7 @@ export async function derivedNodes(
   run: string,
   configuration: Configuration,
   derivation: Derivation,
-  text: Text,
+  text: RunText,
 ): Promise<Node[]> {
   const { change: { tuned, fresh, newExpert, split, forgotten }, grouped, renumbered } = derivation;
   const { away } = derivation;

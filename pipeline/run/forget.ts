@@ -45,7 +45,7 @@ export interface Forgetting {
 }
 
 /** What names documents that are forgotten. */
-export interface Named {
+export interface ForgetOptions {
   forget?: { paths?: readonly string[]; sources?: readonly string[]; ids?: readonly string[] };
   copies?: Partial<CopyRule> & { forget?: boolean };
 }
@@ -55,7 +55,7 @@ export async function findForgotten(
   run: string,
   configuration: Configuration,
   { forgottenBefore, passages }: Pick<Forgetting, "forgottenBefore" | "passages">,
-  { forget = {}, copies: { forget: withCopies = false, ...numbers } = {} }: Named,
+  { forget = {}, copies: { forget: withCopies = false, ...numbers } = {} }: ForgetOptions,
 ): Promise<Forgetting> {
   const rule = {
     near: numbers.near ?? COPY_RULE.near,
@@ -97,7 +97,7 @@ const listDocuments = (run: string) =>
 function chooseDocuments(
   run: string,
   rows: readonly IndexedDocument[],
-  { paths = [], sources = [], ids = [] }: NonNullable<Named["forget"]>,
+  { paths = [], sources = [], ids = [] }: NonNullable<ForgetOptions["forget"]>,
 ): IndexedDocument[] {
   const byId = Map.groupBy(ids.length > 0 ? rows : [], ({ document }) => String(document));
   const isAt = (named: string) => ({ path }: IndexedDocument) =>
@@ -207,7 +207,7 @@ export async function listWitnesses(
 /** Throws an `InputError` where numbers that find copies are given and nothing is forgotten. */
 export function checkCopyRule(
   run: string,
-  { forget = {}, copies = {} }: Named,
+  { forget = {}, copies = {} }: ForgetOptions,
 ): void {
   const isGiven = Object.values(copies).some((value) => value !== undefined && value !== false);
   if (!isGiven || Object.values(forget).flat().length > 0) return;

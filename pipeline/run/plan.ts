@@ -18,12 +18,12 @@ import { readDerivation } from "../stages/derivation.ts";
 import { recordedText, unseenText } from "../stages/documents.ts";
 import { type GraphOf, graphOf } from "../stages/stage.ts";
 import { partitionStages, STAGES } from "../stages/stages.ts";
-import { type GivenText, lookAtText, type Text } from "../stages/text.ts";
+import { type GivenText, lookAtText, type RunText } from "../stages/text.ts";
 
 /** The nodes of a run, and the text that they are of. */
 export interface Plan {
   /** What is known of the text: it has no blocks where it must be unpacked first. */
-  text: Text;
+  text: RunText;
   /**
    * The nodes, each after those that it needs; without blocks only the nodes that unpack text: then
    * the others are known.

@@ -32,7 +32,7 @@ import { noteDescendant } from "./descendants.ts";
 import { refuseRevision } from "./refusal.ts";
 import { checkAlone, nodeFolders, OWN_FOLDERS, resolveSettings } from "./settings.ts";
 import { STAGES } from "../stages/stages.ts";
-import { GIVEN_TEXT, type GivenText, type Text as RunText } from "../stages/text.ts";
+import { GIVEN_TEXT, type GivenText, type RunText } from "../stages/text.ts";
 
 /** A share of the nodes: every `of`-th, beginning with number `index`, from 1. */
 export type Part = Record<"index" | "of", number>;

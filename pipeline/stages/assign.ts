@@ -27,7 +27,7 @@ import type { Configuration } from "../settings/configuration.ts";
 import {
   assignmentNode,
   listBranchRows,
-  type Named,
+  type NamedRows,
   openNeeded,
   readRows,
   scoresNode,
@@ -65,7 +65,7 @@ export const BY_PRICES: Placing = { configuration: { prices: "given", levels: []
  * its own rows.
  */
 export function assignmentPlace(
-  { name }: Named,
+  { name }: NamedRows,
   { configuration, branch }: Placing = {},
 ): { node: string; start: string; file: (side: "train" | "test") => string } {
   const { prices = "", levels = [] } = configuration ?? {};
@@ -106,7 +106,7 @@ export async function assignNodes(of: GraphOf): Promise<Node[]> {
 
 async function priced(
   { configuration, branch }: GraphOf,
-  places: ReadonlyMap<string, readonly Named[]>,
+  places: ReadonlyMap<string, readonly NamedRows[]>,
 ): Promise<Node[]> {
   const { method, experts, seed } = configuration;
   const prices = await readNamedPrices(configuration.prices, branch);
@@ -138,7 +138,7 @@ async function assignBlocks(
   making: Making,
   assignment: Assignment,
   { configuration, blocks, branch }: Pick<GraphOf, "configuration" | "branch"> & {
-    blocks: readonly Named[];
+    blocks: readonly NamedRows[];
   },
 ): Promise<Record<string, unknown>> {
   const { experts, seed, prices } = configuration;
@@ -244,7 +244,7 @@ async function assignRows(
  */
 export async function writeAssigned(
   making: Making,
-  { blocks, ...of }: Placing & { blocks: readonly Named[] },
+  { blocks, ...of }: Placing & { blocks: readonly NamedRows[] },
   side: "train" | "test",
   { count, batch }: { count: number; batch: (from: number, to: number) => RecordBatch },
 ): Promise<void> {

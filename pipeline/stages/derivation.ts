@@ -255,7 +255,7 @@ export async function derivedExperts(
 }
 
 /** Words what changed in a step: documents, inputs and experts. */
-export function stepText({ forgotten, added, dropped, experts }: LineageStep): string {
+export function lineageStepText({ forgotten, added, dropped, experts }: LineageStep): string {
   const states = [...Map.groupBy(experts, ({ state }) => state)].map(([state, own]) => {
     const ids = own.map(({ expert }) => expert).join(", ");
     const which = own.length === experts.length

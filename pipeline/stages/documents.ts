@@ -41,7 +41,7 @@ import {
   writeRows,
 } from "./token_rows.ts";
 import type { GraphOf } from "./stage.ts";
-import { readingSettings, type Text } from "./text.ts";
+import { readingSettings, type RunText } from "./text.ts";
 import { byName, countSources } from "./tokenize.ts";
 
 /** Name of the node of the index of all text, and of that with experts. */
@@ -303,13 +303,13 @@ export const toBlock = ({ name, pieces }: IndexedBlock): Block => ({
  * Gives the text of a run as its index tells of it, without a look at a file; it has no blocks
  * where there is no index.
  */
-export async function recordedText(run: string, configuration: Configuration): Promise<Text> {
+export async function recordedText(run: string, configuration: Configuration): Promise<RunText> {
   const blocks = (await indexedBlocks(run))?.map(toBlock);
   return { ...unseenText(configuration), blocks };
 }
 
 /** Gives a text at which nobody has looked. */
-export const unseenText = (configuration: Configuration): Text => ({
+export const unseenText = (configuration: Configuration): RunText => ({
   unpacked: [],
   passed: new Map(),
   asText: [],

@@ -54,7 +54,7 @@ import type { GraphOf } from "./stage.ts";
 import {
   assignmentNode,
   branchRows,
-  type Named,
+  type NamedRows,
   openAssigned,
   partitionerNode,
   roundNode,
@@ -287,7 +287,7 @@ export class JoinedRows implements Disposable {
   /** Opens the assignments of all branches. */
   static async open(
     making: Pick<Making, "path" | "manifest">,
-    blocks: readonly Named[],
+    blocks: readonly NamedRows[],
     levels: readonly number[],
     side: "train" | "test",
   ): Promise<JoinedRows> {

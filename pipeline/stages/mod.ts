@@ -11,13 +11,13 @@ export {
   type DerivedExpert,
   EXPERT_STATES,
   type LineageStep,
+  lineageStepText,
   readLineageSteps,
-  stepText,
 } from "./derivation.ts";
 export { needConfiguration, onlyParts, partitionRemedy, partsAlone } from "./parts.ts";
 export { type EstimateOf, type GraphOf, type Stage } from "./stage.ts";
 export { listSettings, STAGES } from "./stages.ts";
 export * from "./targets.ts";
 export * from "./train_result.ts";
-export { type GivenText, type Text } from "./text.ts";
+export { type GivenText, type RunText } from "./text.ts";
 export { memoryTogether } from "./bank.ts";

@@ -20,7 +20,7 @@ import { readArrow, type RecordBatch } from "../rows/arrow.ts";
 import {
   branchRows,
   listBranchRows,
-  type Named,
+  type NamedRows,
   partitionerNode,
   rowBatches,
   rowNeeds,
@@ -41,7 +41,7 @@ export async function scoreNodes(of: GraphOf): Promise<Node[]> {
   return await orGiven(SCORE, [...blockByNode.keys()], scored(of, blockByNode), of.recorded);
 }
 
-async function scored(of: GraphOf, blockByNode: ReadonlyMap<string, Named>): Promise<Node[]> {
+async function scored(of: GraphOf, blockByNode: ReadonlyMap<string, NamedRows>): Promise<Node[]> {
   const { configuration, branch } = of;
   const { routers, prefix, scoreBatch } = configuration;
   const named = await namedRouters(configuration);

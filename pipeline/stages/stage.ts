@@ -10,7 +10,7 @@ import type { Node } from "../graph/node.ts";
 import type { Branch } from "../partition/tree/branches.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
-import type { Text } from "./text.ts";
+import type { RunText } from "./text.ts";
 
 /** The run, its settings and its text: what the nodes of a stage are made of. */
 export interface GraphOf {
@@ -19,7 +19,7 @@ export interface GraphOf {
   /** Resolved settings. */
   configuration: Configuration;
   /** What is known of the text. */
-  text: Text;
+  text: RunText;
   /** Its blocks; none where the text is still to be unpacked. */
   blocks: readonly Block[];
   /** Whether its text is pairs of prompt and response. */

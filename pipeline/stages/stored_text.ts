@@ -14,7 +14,7 @@ import type { Side } from "../text/tokenize.ts";
 import { indexedBlocks } from "./documents.ts";
 import {
   DOCUMENTS,
-  type Named,
+  type NamedRows,
   openNeeded,
   readDocumentRows,
   TEST,
@@ -54,7 +54,7 @@ export async function* readRunText(
 /** Reads the documents of a block, in the order of its table; with `only` those with these ids. */
 export async function* readStoredText(
   making: Pick<Making, "path" | "manifest">,
-  block: Named,
+  block: NamedRows,
   { packing }: Pick<Configuration, "packing">,
   decode: Decode,
   only?: ReadonlySet<bigint>,

@@ -17,7 +17,7 @@ import { takeByHash } from "../text/documents.ts";
 import { tokenCounts } from "../text/tokenize.ts";
 import { tokenizerIn } from "../text/tokenizer.ts";
 import type { GraphOf } from "./stage.ts";
-import { type BlockDocument, hashText, readBlock, type Text } from "./text.ts";
+import { type BlockDocument, hashText, readBlock, type RunText } from "./text.ts";
 
 /**
  * More characters than a token has on average in most text: texts that probably hold enough tokens
@@ -35,7 +35,7 @@ type Placed = Numbered & { block: number };
 export async function* readTaken(
   block: Block,
   configuration: Configuration,
-  text: Text,
+  text: RunText,
   making: Making,
   taken?: Node,
 ): AsyncGenerator<Numbered> {

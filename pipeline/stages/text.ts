@@ -20,7 +20,7 @@ import { type InputFile, listInputs, STANDARD_INPUT } from "../text/inputs.ts";
 import { type Document, MAX_DOCUMENT, readDocuments, readPiece } from "../text/readers.ts";
 
 /** The text of a run, as far as it is known before anything is made. */
-export interface Text {
+export interface RunText {
   /** Its blocks; undefined where text must be unpacked first. */
   blocks?: Block[];
   /** Nodes that unpack text, where there are some. */
@@ -54,7 +54,7 @@ const READING = ["textField", "textColumn", "tokenColumn", "sourceField"] as con
 const OWN = { sourceField: "source" };
 
 /** Gives the settings that decide what is read of the files. */
-export const readingSettings = (configuration: Configuration): Text["reading"] =>
+export const readingSettings = (configuration: Configuration): RunText["reading"] =>
   configuration.input.length === 0
     ? OWN
     : Object.fromEntries(READING.map((name) => [name, configuration[name]]));
@@ -69,7 +69,7 @@ export async function lookAtText(
   configuration: Configuration,
   { documents, reading: handed }: GivenText = {},
   { keep = false, check = false, others = [] as readonly Block[] } = {},
-): Promise<Text> {
+): Promise<RunText> {
   const { input, corpus, corpusCharacters: characters, blockBytes, format } = configuration;
   const reading = readingSettings(configuration);
   const isGiven = documents !== undefined ||
@@ -124,7 +124,7 @@ async function readOnce(run: string, node: Node, handed?: string): Promise<Node>
 const isNode = (part: Piece | Node): part is Node => "maker" in part;
 
 /** Gives the text of one node, once that is made. */
-export async function textIn(run: string, node: Node, blockBytes: number): Promise<Text> {
+export async function textIn(run: string, node: Node, blockBytes: number): Promise<RunText> {
   const blocks = await gatherTextBlocks(run, [node], blockBytes);
   return { blocks, unpacked: [node], reading: OWN, passed: new Map(), asText: [] };
 }
@@ -228,7 +228,7 @@ export interface BlockDocument extends Document {
 export async function* readBlock(
   block: Block,
   configuration: Configuration,
-  { reading }: Text,
+  { reading }: RunText,
 ): AsyncGenerator<BlockDocument> {
   const options = {
     ...readOptions({ ...configuration, ...reading }),
@@ -247,7 +247,7 @@ export async function* readBlock(
 }
 
 /** Hashes what decides the documents of a text, but for limits. */
-export function hashText({ reading, blocks }: Text): string {
+export function hashText({ reading, blocks }: RunText): string {
   const hash = createHash("sha256").update(JSON.stringify(reading));
   for (const { name } of blocks ?? []) hash.update(name);
   return hash.digest("hex");

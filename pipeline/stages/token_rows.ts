@@ -27,10 +27,10 @@ import type { GraphOf } from "./stage.ts";
 export const [TRAIN, TEST, DOCUMENTS] = ["train.arrow", "test.arrow", "documents.arrow"];
 
 /** Names the node of a block's scores. */
-export const scoresNode = ({ name }: Named): string => `scores/${name}`;
+export const scoresNode = ({ name }: NamedRows): string => `scores/${name}`;
 
 /** Names the node of a block's tokens. */
-export const tokensNode = ({ name }: Named): string => `tokens/${name}`;
+export const tokensNode = ({ name }: NamedRows): string => `tokens/${name}`;
 
 /** A file in the folder of a node that is needed. */
 export type NeededFile = { need: string; file: string };
@@ -289,13 +289,13 @@ export const roundNode = (round: number, router: number, { branch }: GraphOf): s
   `${roundsFolder(branch)}/${twoDigits(round)}/router-${twoDigits(router)}`;
 
 /** A node's worth of rows: a block, or all rows of a branch below the root. */
-export type Named = Pick<GraphOf["blocks"][number], "name">;
+export type NamedRows = Pick<GraphOf["blocks"][number], "name">;
 
 /** What rows of a branch are made of. */
-export type BranchOf = Partial<Pick<GraphOf, "branch">> & { blocks: readonly Named[] };
+export type BranchOf = Partial<Pick<GraphOf, "branch">> & { blocks: readonly NamedRows[] };
 
 /** Names what holds the rows of a branch: all blocks, or below the root the branch. */
-export const listBranchRows = ({ branch, blocks }: BranchOf): readonly Named[] =>
+export const listBranchRows = ({ branch, blocks }: BranchOf): readonly NamedRows[] =>
   branch?.length ? [{ name: branchName(branch) }] : blocks;
 
 /** Names the node of the assignment of a branch, or of all rows. */

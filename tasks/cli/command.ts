@@ -17,7 +17,7 @@ import {
 } from "../../pipeline/settings/mod.ts";
 import { listSettings } from "../../pipeline/stages/stages.ts";
 import { type Arguments, readArguments } from "./arguments.ts";
-import { describe, exitCode, type Known } from "./errors.ts";
+import { describe, exitCode, type TaskContext } from "./errors.ts";
 import { wrapped } from "./layout.ts";
 import { PRINTING } from "./options.ts";
 import { startProgress } from "./progress.ts";
@@ -89,7 +89,7 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
   const isHelp = ["--help", "--help=all", "-h"].some((word) => args.includes(word));
   const isJson = /(^|\n)--log[\n=]json(\n|$)/.test(args.join("\n")); // also where flags are refused
   const progress = startProgress(isJson ? "json" : "text");
-  const failing: Known = { startsAnew: task.startsAnew === true };
+  const failing: TaskContext = { startsAnew: task.startsAnew === true };
   // Trainings that save a checkpoint: several may go on side by side, also of other runs.
   let saving = 0;
   const onEvent = (event: RunEvent) => {
@@ -162,7 +162,7 @@ function interruption(onFirst: () => void): AbortSignal {
   return controller.signal;
 }
 
-function interruptedText(args: readonly string[], { startsAnew }: Known): string {
+function interruptedText(args: readonly string[], { startsAnew }: TaskContext): string {
   if (startsAnew) return "interrupted";
   const command = args.includes("--force")
     ? "the same command without --force"
@@ -173,7 +173,7 @@ function interruptedText(args: readonly string[], { startsAnew }: Known): string
 /** What a task is given to work with, apart from its arguments. */
 export interface Frame extends Pick<Call<Fields>, "signal" | "onEvent" | "tell"> {
   /** Takes what the arguments say, for what is printed at the end. */
-  failing?: Known;
+  failing?: TaskContext;
   /** Takes the result, as JSON or in words. */
   print: (text: string) => void;
 }

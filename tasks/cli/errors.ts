@@ -22,7 +22,7 @@ import { worded } from "./wording.ts";
  * A task that threw or was interrupted: the run folder that it worked in, and the adapter that it
  * opened. Also whether an expert may be named to it, and whether it would begin anew.
  */
-export interface Known {
+export interface TaskContext {
   run?: string;
   choosing?: boolean;
   adapter?: string;
@@ -49,14 +49,14 @@ const PATHS: Record<string, string> = {
 export function exitCode(error: unknown): number {
   if (error instanceof Deno.errors.BrokenPipe) return 0;
   if (error instanceof DOMException && error.name === "AbortError") return 130;
-  return explained(error) instanceof InputError ? 2 : 1;
+  return explainSystemError(error) instanceof InputError ? 2 : 1;
 }
 
 /**
  * Explains errors of the system, about a path that the user named or about the machine. Others are
  * returned as they are.
  */
-export function explained(error: unknown): unknown {
+export function explainSystemError(error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof ExplainedError) return error;
   const line = oneLine(error.message);
   const [, single, double] = /'([^']*)'$|"([^"]*)"/.exec(line) ?? [];
@@ -89,7 +89,7 @@ export function explained(error: unknown): unknown {
  * Reports how to mend a file: as the stages of its run make it, or by a partition or another folder
  * if there is no such run.
  */
-async function mended(where: string, { run, choosing }: Known): Promise<Text | undefined> {
+async function mended(where: string, { run, choosing }: TaskContext): Promise<Text | undefined> {
   if (run !== undefined && where.startsWith(`${run}/`) && !await exists(`${run}/config.json`)) {
     return say`run ${task("partition", { run })} first`; // whatever run it may lie in
   }
@@ -101,8 +101,8 @@ async function mended(where: string, { run, choosing }: Known): Promise<Text | u
  * Words an error in one line; if it has no remedy, the run that its file is of may know one. A bug
  * gets what failed, and where.
  */
-export async function describe(error: unknown, failing: Known = {}): Promise<string> {
-  const reported = explained(error);
+export async function describe(error: unknown, failing: TaskContext = {}): Promise<string> {
+  const reported = explainSystemError(error);
   if (!(reported instanceof ExplainedError)) return bugText(error, failing.adapter);
   const { what, where, remedy } = reported;
   const mend = remedy ??

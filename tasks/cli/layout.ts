@@ -4,7 +4,7 @@
  * @module
  */
 
-import { printable, printableLines } from "../../pipeline/graph/mod.ts";
+import { countText, percent, printable, printableLines } from "../../pipeline/graph/mod.ts";
 
 /**
  * Lays rows out in columns under a head such as `model | tokens | sources`, a list of such titles,
@@ -21,7 +21,7 @@ export function table(
     : head ?? [];
   const shown = rows.filter((row) => row !== false);
   const written = shown.map((row) =>
-    row.map((cell) => typeof cell === "number" ? count(cell) : cell)
+    row.map((cell) => typeof cell === "number" ? countText(cell) : cell)
   );
   const all = [...head === null ? [] : [[...titles]], ...written];
   const last = all[0].length - 1;
@@ -51,7 +51,7 @@ export function wrapped(text: string, indent = "", columns = 80): string {
  * Lays out a table as {@linkcode table} does, and below it, a little to the right, what explains
  * it.
  */
-export function explained(
+export function tableWithNote(
   head: string | readonly string[],
   rows: Parameters<typeof table>[1],
   note: string,
@@ -81,7 +81,7 @@ const [MOST_LABEL, LABEL_END] = [40, 15];
  * Names a source by its label, which may be any text: on one line, not too long, and without what a
  * terminal obeys.
  */
-export function sourceName(label: string): string {
+export function shortSourceName(label: string): string {
   const characters = [...printable(label)];
   if (characters.length === 0) return "(none)";
   if (characters.length > MOST_LABEL) {
@@ -97,19 +97,11 @@ export function leading(name: string): string {
   return name.padEnd(14);
 }
 
-/** Writes a whole number as 1,234,567. */
-export function count(value: number): string {
-  return Math.round(value).toLocaleString("en");
-}
-
 /** Writes a number of things that are named in the plural, such as "1 entry" of "entries". */
 export function counted(number: number, unit: string): string {
-  return `${count(number)} ${number === 1 ? unit.replace(/ies$/, "y").replace(/s$/, "") : unit}`;
-}
-
-/** Writes a share as a percentage. */
-export function percent(share: number): string {
-  return `${(100 * share).toFixed(1)}%`;
+  return `${countText(number)} ${
+    number === 1 ? unit.replace(/ies$/, "y").replace(/s$/, "") : unit
+  }`;
 }
 
 /**
@@ -155,43 +147,6 @@ export function perplexity(value: number | null | undefined): string {
 /** Writes an interval of perplexities. */
 export function interval(low: number, high: number): string {
   return `${perplexity(low)} to ${perplexity(high)}`;
-}
-
-/** Units, the largest first, with the number of the smallest unit that each is. */
-type Units = readonly (readonly [unit: string, size: number])[];
-
-const BINARY = ["B", "KiB", "MiB", "GiB", "TiB"].map((unit, i) => [unit, 1024 ** i] as const)
-  .reverse();
-const DECIMAL = ["B", "kB", "MB", "GB", "TB"].map((unit, i) => [unit, 1000 ** i] as const)
-  .reverse();
-
-/**
- * Writes a value with about `digits` digits, in the largest unit that leaves a number which is at
- * least one as it is written.
- */
-function inUnits(value: number, units: Units, digits: number): string {
-  const [unit, size] = units.find(([, size]) => Number((value / size).toPrecision(digits)) >= 1) ??
-    units.at(-1)!;
-  const number = value / size;
-  return `${number >= 10 ** (digits - 1) ? count(number) : +number.toPrecision(digits)} ${unit}`;
-}
-
-/** Writes a size in bytes as 1.23 GiB. */
-export function bytes(size: number): string {
-  return inUnits(size, BINARY, 3);
-}
-
-/** Writes a size in bytes as 5.625 MB. Sizes of what is sent are given in powers of ten. */
-export function decimalBytes(size: number): string {
-  return inUnits(size, DECIMAL, 4);
-}
-
-/** Writes a number as 31.02e18: two digits after the point, an exponent of thousands. */
-export function scientific(value: number): string {
-  if (value < 1000) return value.toFixed(2);
-  // By the digits that are written.
-  const exponent = 3 * Math.floor(Math.log10(Number(value.toPrecision(5))) / 3);
-  return `${(value / 10 ** exponent).toFixed(2)}e${exponent}`;
 }
 
 /**

@@ -6,7 +6,8 @@
  */
 
 import { duration, type RunEvent } from "../../pipeline/graph/mod.ts";
-import { count, counted, leading, peakText } from "./layout.ts";
+import { countText } from "../../pipeline/graph/numbers.ts";
+import { counted, leading, peakText } from "./layout.ts";
 import { worded } from "./wording.ts";
 
 const LINE_EVERY_MS = 5000;
@@ -116,10 +117,12 @@ export function stepText(
   columns = Infinity,
 ): string {
   const { stage, done, total, unit, loss, learningRate, tokensPerSecond, utilisation } = event;
-  const speed = tokensPerSecond ? `${count(tokensPerSecond)} tokens/s` : rate && perSecond(rate);
+  const speed = tokensPerSecond
+    ? `${countText(tokensPerSecond)} tokens/s`
+    : rate && perSecond(rate);
   // Parts with larger weights are left out first.
   const parts: [weight: number, text: string | undefined | 0 | false][] = [
-    [0, `${count(done)}${total ? ` of ${count(total)}` : ""}`],
+    [0, `${countText(done)}${total ? ` of ${countText(total)}` : ""}`],
     [2, unit && ` ${unit}`],
     [3, speed && `  ${speed}`],
     [4, utilisation !== undefined && `  ${peakText(utilisation)}`],
@@ -143,7 +146,7 @@ export function stepText(
  * Writes a rate of at least one per minute as such, and a smaller one as the time that one takes.
  */
 function perSecond(rate: number): string {
-  if (rate >= 10) return `${count(rate)}/s`;
+  if (rate >= 10) return `${countText(rate)}/s`;
   return rate >= 0.1 ? `${rate.toFixed(1)}/s` : `${duration(1 / rate)} each`;
 }
 

@@ -8,7 +8,8 @@ import { withPath } from "../../pipeline/partition/tree/branches.ts";
 import type { Estimate, PartitionPlan, ProofSummary } from "../../pipeline/run/mod.ts";
 import type { TrainResult } from "../../pipeline/stages/mod.ts";
 import { duration } from "../../pipeline/graph/mod.ts";
-import { bytes, count, lines, percent, scientific, table } from "./layout.ts";
+import { binaryBytes, countText, engineering, percent } from "../../pipeline/graph/numbers.ts";
+import { lines, table } from "./layout.ts";
 
 /**
  * Words the cost of an optimal assignment, and what proves how good it is; `costs` says what a cost
@@ -29,7 +30,7 @@ export function proofText(proof: ProofSummary, costs?: string): string {
 /** Lays out what a partition would do, with estimates of time, disk and memory. */
 export function planText(plan: PartitionPlan): string {
   const estimateCells = ({ seconds, diskBytes, memoryBytes }: Estimate) => [
-    ...[duration(Math.ceil(seconds)), bytes(diskBytes), bytes(memoryBytes)],
+    ...[duration(Math.ceil(seconds)), binaryBytes(diskBytes), binaryBytes(memoryBytes)],
   ];
   const rows = plan.stages.map(({ stage, action, nodes, toMake, because, ...price }) => {
     if (action === "up to date") return [stage, "", "", "", action];
@@ -78,24 +79,26 @@ function notes({ folder, cost, routing }: TrainResult): string[] {
     } than the mixture's`;
     const times = `${(inference / expertInference).toFixed(2)} times an expert's`;
     const routers = memory.routing ?? 0; // counted where a prefix routes
-    const expert = `one expert ${bytes(memory.expertInference)}`;
+    const expert = `one expert ${binaryBytes(memory.expertInference)}`;
     const answering = routers === 0
       ? expert
-      : `the mixture ${bytes(memory.expertInference + routers)}: ${expert}, all routers ${
-        bytes(routers)
+      : `the mixture ${binaryBytes(memory.expertInference + routers)}: ${expert}, all routers ${
+        binaryBytes(routers)
       }`;
     reported.push(
-      `${folder} has ${count(parameters)} weights; its training takes ${
-        scientific(training)
+      `${folder} has ${countText(parameters)} weights; its training takes ${
+        engineering(training)
       } FLOPs, ` +
         `${difference} ${
-          scientific(mixture)
+          engineering(mixture)
         } with routers and scoring, as counted when it was trained`,
-      `a sequence takes ${scientific(inference)} FLOPs, ${times} ${scientific(expertInference)}`,
-      `memory of training ${bytes(memory.training)}, of one expert's ${
-        bytes(memory.expertTraining)
+      `a sequence takes ${engineering(inference)} FLOPs, ${times} ${engineering(expertInference)}`,
+      `memory of training ${binaryBytes(memory.training)}, of one expert's ${
+        binaryBytes(memory.expertTraining)
       }, ` +
-        `with all activations kept; of generating ${bytes(memory.inference)}, with ${answering}`,
+        `with all activations kept; of generating ${
+          binaryBytes(memory.inference)
+        }, with ${answering}`,
     );
   }
   if (routing) {

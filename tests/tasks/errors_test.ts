@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { InputError, RunError } from "../../mod.ts";
-import { describe, exitCode, explained } from "../../tasks/cli/errors.ts";
+import { describe, exitCode, explainSystemError } from "../../tasks/cli/errors.ts";
 import {
   commandOf,
   execute,
@@ -14,7 +14,7 @@ import {
   taskHere,
 } from "./support.ts";
 
-Deno.test("explained() makes an InputError of what the system says of a path, and a RunError of a full disk", () =>
+Deno.test("explainSystemError() makes an InputError of what the system says of a path, and a RunError of a full disk", () =>
   inFolder(async (folder) => {
     await Deno.writeTextFile(`${folder}/file`, "");
     const long = `${folder}/${"x".repeat(300)}`;
@@ -25,7 +25,7 @@ Deno.test("explained() makes an InputError of what the system says of a path, an
       [long, "as the system must take its name: it is too long"],
     ];
     for (const [path, message, where] of paths) {
-      const error = explained(await assertRejects(() => Deno.readFile(path)));
+      const error = explainSystemError(await assertRejects(() => Deno.readFile(path)));
       assert(error instanceof InputError, String(error));
       assertEquals(error.where, where);
       assertMatch(
@@ -35,7 +35,9 @@ Deno.test("explained() makes an InputError of what the system says of a path, an
       assertEquals(exitCode(error.cause), 2);
     }
     if (await Deno.stat("/dev/full").catch(() => null)) {
-      const error = explained(await assertRejects(() => Deno.writeTextFile("/dev/full", "x")));
+      const error = explainSystemError(
+        await assertRejects(() => Deno.writeTextFile("/dev/full", "x")),
+      );
       assert(error instanceof RunError, String(error));
       assertMatch(
         error.message,
@@ -43,7 +45,7 @@ Deno.test("explained() makes an InputError of what the system says of a path, an
       );
     }
     const bug = new RangeError("x");
-    assertEquals(explained(bug), bug);
+    assertEquals(explainSystemError(bug), bug);
   }));
 
 Deno.test("a pipe in the place of a model, of weights to begin with, of a tokenizer or of text is refused, not waited for", () =>

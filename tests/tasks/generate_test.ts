@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { lines } from "../../tasks/generate.ts";
+import { encodeLines } from "../../tasks/generate.ts";
 import { forOutput } from "../../tasks/cli/layout.ts";
 import { byteTokenizer, inServingRun, PREFIX } from "../pipeline/serving/support.ts";
 import { lastOfEach, ok, task, taskCommand, taskHere } from "./support.ts";
@@ -102,7 +102,7 @@ Deno.test("generate ends its line where it is interrupted", () =>
 const written = async (text: AsyncIterable<string>, shown?: (piece: string) => string) => {
   let out = "";
   try {
-    for await (const bytes of lines(text, shown)) out += new TextDecoder().decode(bytes);
+    for await (const bytes of encodeLines(text, shown)) out += new TextDecoder().decode(bytes);
   } catch (error) {
     return [out, (error as Error).message];
   }

@@ -5,21 +5,13 @@ import { say, setting, task, type Text, type Words, wordText } from "../../../ke
 import { fewDocuments } from "../../evaluation/bootstrap.ts";
 import { gainText, SHOWN_WAYS, type Way } from "../../evaluation/evaluation.ts";
 import { colour, dots, expertLine, type Line, MOST_LEGEND, type Plot, wayLine } from "../charts.ts";
-import {
-  htmlTable,
-  markup,
-  number,
-  percent,
-  plural,
-  sourceName,
-  unbroken,
-  valueText,
-} from "../html.ts";
-import { page, type Part, type Section } from "../page.ts";
-import { byPrefix, lowerPlot, sourcePlot } from "../sections/evaluation.ts";
+import { htmlTable, markup, plural, sourceName, unbroken, valueText } from "../html.ts";
+import { page, type Section, type SectionPart } from "../page.ts";
+import { lowerPlot, plotByPrefix, sourcePlot } from "../sections/evaluation.ts";
 import { roundPlots } from "../sections/routers.ts";
 import { writeAtomic } from "../../graph/files.ts";
-import { stepText } from "../../stages/derivation.ts";
+import { numberText, percent } from "../../graph/numbers.ts";
+import { lineageStepText } from "../../stages/derivation.ts";
 import { checkOutput } from "../../run/output.ts";
 import { stagesText } from "../../run/status.ts";
 import { compare, type ComparedRun, type CompareOptions, type Comparison } from "./compare.ts";
@@ -149,7 +141,7 @@ function partitionsTable({ runs }: Comparison): ComparisonTable {
     "NMI is the normalised mutual information of expert and source, regret the cost of balance";
   return makeTable("Partitions", runs, {
     run: ({ name }) => name,
-    sequences: ({ partition }) => partition && number(partition.sequences),
+    sequences: ({ partition }) => partition && numberText(partition.sequences),
     NMI: ({ partition }) => decimals(partition?.nmi, 3),
     cost: ({ partition }) => decimals(partition?.nllPerToken, 3),
     regret: ({ partition }) => decimals(partition?.regret, 4),
@@ -182,15 +174,15 @@ export function comparisonTables(
       run: ({ name }) => name,
       folder: ({ run }) => run,
       partitioner: ({ partitioner }) => partitioner ?? "taken from elsewhere",
-      experts: ({ experts }) => number(experts),
+      experts: ({ experts }) => numberText(experts),
       "tokens its experts trained on": ({ expertTokens }) =>
-        expertTokens === null ? null : number(expertTokens),
+        expertTokens === null ? null : numberText(expertTokens),
     }),
     lineage: {
       label: "Lineage",
       head: ["run", "derives from", "what changed"],
       rows: runs.flatMap(({ name, lineage: [step] }) =>
-        step ? [[name, step.from, stepText(step)]] : []
+        step ? [[name, step.from, lineageStepText(step)]] : []
       ),
       notes: [],
     },
@@ -206,7 +198,7 @@ export function comparisonTables(
       label: "Perplexity by source and run",
       head: ["source", "tokens", ...names],
       rows: sources.map(({ source, tokens, perplexity, best }) => [
-        ...[sourceName(source), number(tokens)],
+        ...[sourceName(source), numberText(tokens)],
         ...perplexity.map((value, i) =>
           decimals(value, 2)?.concat(best.includes(i) ? " *" : "") ?? null
         ),
@@ -265,7 +257,7 @@ function perplexityPlot(runs: readonly ComparedRun[]): Plot {
   };
 }
 
-function evaluationPlots({ runs, sources, reference }: Comparison): Part {
+function evaluationPlots({ runs, sources, reference }: Comparison): SectionPart {
   const lines = runLines(runs).filter(({ run }) => run.evaluation !== null);
   if (lines.length === 0) return null;
   const routed = lines.filter(({ run }) => run.routes);
@@ -288,7 +280,7 @@ function evaluationPlots({ runs, sources, reference }: Comparison): Part {
         title: "Perplexity by routing prefix",
         about: "Perplexity of every run's mixture when it routes by that many tokens, " +
           "with its 95% interval.",
-        ...byPrefix(routed.map((line) => ({ ...line, scores: line.run.evaluation!.prefixes }))),
+        ...plotByPrefix(routed.map((line) => ({ ...line, scores: line.run.evaluation!.prefixes }))),
       },
       sources.length > 1 && sourcePlot(
         sources,
@@ -327,7 +319,7 @@ function listSections(comparison: Comparison, words?: Words): Section[] {
   const left = !few &&
     ` Of more than ${MOST_LEGEND} runs there are no plots by prefix and by source.`;
   const rounds = runLines(runs).map((line) => ({ ...line, rounds: line.run.rounds }));
-  const sections: [id: string, title: string, parts: Part[]][] = [
+  const sections: [id: string, title: string, parts: SectionPart[]][] = [
     ["runs", "What differs", [tables.runs, tables.lineage, tables.settings].map(show)],
     ["partition", "Partition", [show(tables.partitions), few && roundPlots(rounds)]],
     ["evaluation", "Held-out text", [

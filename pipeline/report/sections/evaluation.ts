@@ -1,6 +1,7 @@
 // The held-out text: how good the mixture is next to the dense models, by expert, source and
 // routing prefix.
 
+import { percent } from "../../graph/numbers.ts";
 import { BASELINES } from "../../evaluation/baselines.ts";
 import { fewDocuments } from "../../evaluation/bootstrap.ts";
 import {
@@ -22,7 +23,7 @@ import {
   wayLine,
   wayName,
 } from "../charts.ts";
-import { type Html, markup, percent, plural, sourceName } from "../html.ts";
+import { type Html, markup, plural, sourceName } from "../html.ts";
 import type { Section } from "../page.ts";
 import { lacking, type RunRecord } from "../read.ts";
 import { mixingPlots } from "./mixing.ts";
@@ -209,7 +210,7 @@ const prefixAxis = (scores: Scores): Axis => {
 };
 
 /** Plots perplexity by routing prefix, and that of models that do not route, as level lines. */
-export const byPrefix = (
+export const plotByPrefix = (
   lines: readonly (Line & { scores: Scores })[],
   levels: readonly (Line & { perplexity: number })[] = [],
   at?: number,
@@ -234,7 +235,7 @@ function prefixPlots({ prefixes, prefix, scores, experts }: Evaluation): Plot[] 
       title: "Perplexity by routing prefix",
       about: "Perplexity of the mixture when it routes by that many tokens, with its 95% " +
         `interval; the routers trained with M = ${prefix} (dotted).${level}`,
-      ...byPrefix([{ ...wayLine("mixture", experts), scores: prefixes }], dense, prefix),
+      ...plotByPrefix([{ ...wayLine("mixture", experts), scores: prefixes }], dense, prefix),
     },
     {
       id: "prefix-agreement",
@@ -281,7 +282,7 @@ function routedByPlot(
       `${name}, of which the one that finds the prefix likeliest answers; with 95% ` +
       "intervals. The numbers tell how much lower the former's perplexity is, on the " +
       "same draws of documents: where that interval holds 0, neither chooses better.",
-    ...byPrefix([{ ...run, scores: evaluation.prefixes }, { ...routedBy, scores: prefixes }]),
+    ...plotByPrefix([{ ...run, scores: evaluation.prefixes }, { ...routedBy, scores: prefixes }]),
     table: { head, rows },
   };
 }
@@ -334,7 +335,7 @@ documents${few && `: ${few}`}.</p>`;
 }
 
 /** Perplexities and gains, by expert, source and prefix. */
-export const evaluation: Section<RunRecord> = {
+export const evaluationSection: Section<RunRecord> = {
   id: "evaluation",
   title: "Held-out text",
   parts: (run) => {

@@ -9,11 +9,12 @@ import { CALLED_WORDS, type ExpertName, type SampledText } from "../../partition
 import { expertPath } from "../../partition/tree/branches.ts";
 import { exists } from "../../graph/files.ts";
 import { printable } from "../../graph/printable.ts";
+import { numberText, percent } from "../../graph/numbers.ts";
 import { answer } from "../../serving/generate.ts";
 import { openMixture } from "../../serving/mixture.ts";
 import type { ExpertPart } from "../../stages/parts.ts";
 import { expertLine } from "../charts.ts";
-import { type Content, foldedTable, Html, markup, number, percent, sourceName } from "../html.ts";
+import { type Content, foldedTable, Html, markup, sourceName } from "../html.ts";
 import type { Section } from "../page.ts";
 import type { RunRecord } from "../read.ts";
 import { sourcesIn } from "./partition.ts";
@@ -89,13 +90,13 @@ function aboutSamples({ texts, tokens, reason }: Samples): string {
 }
 
 function aboutNames(names: readonly ExpertName[]): string {
-  const sampled = number(Math.max(...names.map(({ sampled }) => sampled)));
+  const sampled = numberText(Math.max(...names.map(({ sampled }) => sampled)));
   if (names.length === 1) {
     return "The one expert reads everything, so that no words set it apart. Its " +
       `texts are from a sample of ${sampled} of its sequences.`;
   }
   const some = names.length > MOST_EXPERTS
-    ? ` Of ${number(names.length)} experts the first ${MOST_EXPERTS} are shown.`
+    ? ` Of ${numberText(names.length)} experts the first ${MOST_EXPERTS} are shown.`
     : "";
   return "An expert is called after the words that set its training sequences apart from all " +
     "others: by the log-odds that a sequence holds the word, with a prior, the surest first, " +
@@ -166,7 +167,7 @@ ${
 }
 
 /** What every expert reads and writes. */
-export const experts: Section<RunRecord & { samples: Samples }> = {
+export const expertsSection: Section<RunRecord & { samples: Samples }> = {
   id: "experts",
   title: "What the experts read and write",
   parts: ({ partition, names, samples, config: { configuration: { levels } } }) => {

@@ -1,8 +1,9 @@
 // What margins tell, mixtures in which several experts answer, and a fallback.
 
+import { percent } from "../../graph/numbers.ts";
 import type { Evaluation } from "../../evaluation/evaluation.ts";
 import { type Axis, colour, curves, dots, type Plot, SHARES, wayName } from "../charts.ts";
-import { percent, plural } from "../html.ts";
+import { plural } from "../html.ts";
 
 /** Writes a margin in a few digits, and at least those before the point. */
 const short = (margin: number, digits = 2): string =>

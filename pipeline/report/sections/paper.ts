@@ -1,9 +1,10 @@
 // The run next to the paper: claims with the figures of both, and costs.
 
+import { percent, scientific } from "../../graph/numbers.ts";
 import type { Cost } from "../../cost/cost.ts";
 import { paperTable, PRINTED_COMMUNICATION as PAPER } from "../../cost/paper.ts";
 import { colour, dots, type Plot } from "../charts.ts";
-import { bytes, foldedTable, type Html, htmlTable, markup, percent, scientific } from "../html.ts";
+import { bytesText, foldedTable, type Html, htmlTable, markup } from "../html.ts";
 import type { Section } from "../page.ts";
 import type { RunRecord } from "../read.ts";
 import type { Claim } from "../reproduction.ts";
@@ -23,7 +24,7 @@ export function claimsTable(claims: readonly Claim[]): Html {
 }
 
 /** Every claim with what became of it, and the learning rates that were tried. */
-export const claims: Section<RunRecord> = {
+export const claimsSection: Section<RunRecord> = {
   id: "claims",
   title: "The paper's claims, and this run",
   parts: ({ reproduction }) => {
@@ -125,12 +126,12 @@ function communicationTable({ communication }: Cost): Html {
     ["exchanges of scores in router training", String(exchanges), String(PAPER.exchanges)],
     [
       "sent and received per router and exchange",
-      bytes(bytesPerExchange),
-      bytes(PAPER.bytesPerExchange),
+      bytesText(bytesPerExchange),
+      bytesText(PAPER.bytesPerExchange),
     ],
-    ["the same for the scores of the corpus, once", bytes(corpusBytes), null],
-    ["exchanged while experts train", bytes(0), bytes(0)],
-    [step, bytes(denseBytesPerStep), bytes(PAPER.denseBytesPerStep)],
+    ["the same for the scores of the corpus, once", bytesText(corpusBytes), null],
+    ["exchanged while experts train", bytesText(0), bytesText(0)],
+    [step, bytesText(denseBytesPerStep), bytesText(PAPER.denseBytesPerStep)],
   ];
   return htmlTable(
     { head: ["communication", "this run", "paper, 1.3B, E = 32"], rows },
@@ -140,16 +141,16 @@ function communicationTable({ communication }: Cost): Html {
 
 function memoryTable({ memory: { expert, routers, inference, routing } }: Cost): Html {
   const rows = [
-    ["training of one expert", bytes(expert.total)],
-    ["training of all routers side by side", bytes(routers.total)],
-    ["generation with one expert", bytes(inference.total)],
-    ["generation, with the routers that choose it", bytes(inference.total + routing.total)],
+    ["training of one expert", bytesText(expert.total)],
+    ["training of all routers side by side", bytesText(routers.total)],
+    ["generation with one expert", bytesText(inference.total)],
+    ["generation, with the routers that choose it", bytesText(inference.total + routing.total)],
   ];
   return htmlTable({ head: ["memory on a device", "this run"], rows }, "Memory");
 }
 
 /** FLOPs, bytes exchanged and memory, next to the seven mixtures of the paper. */
-export const costs: Section<Costed> = {
+export const costsSection: Section<Costed> = {
   id: "costs",
   title: "Costs next to the paper's",
   parts: (run) => {

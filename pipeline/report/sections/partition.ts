@@ -1,22 +1,14 @@
 // The parts of the text: how large they are, which sources and branches of a tree they are of, and
 // what documents share.
 
+import { percent, rounded } from "../../graph/numbers.ts";
 import { ASSIGNMENTS } from "../../partition/assignment/assignments.ts";
 import type { PartitionCounts } from "../../partition/metrics.ts";
 import { expertPath, listBranches } from "../../partition/tree/branches.ts";
 import { overlapLine, overlapTables } from "../../run/overlap.ts";
 import type { ExpertPart } from "../../stages/parts.ts";
 import { below, colour, dots, nameAxis, type Plot, SHARES, shownNames } from "../charts.ts";
-import {
-  foldedTable,
-  type Html,
-  htmlTable,
-  markup,
-  percent,
-  plural,
-  rounded,
-  sourceName,
-} from "../html.ts";
+import { foldedTable, type Html, htmlTable, markup, plural, sourceName } from "../html.ts";
 import type { Section } from "../page.ts";
 import { lacking, type PartitionRecord, type RunRecord } from "../read.ts";
 
@@ -243,7 +235,7 @@ mean; ${agreement}${balanced && regret !== null && `, and ${balance}`}.</p>`;
 }
 
 /** The size of every part, and how parts and sources agree. */
-export const partition: Section<RunRecord> = {
+export const partitionSection: Section<RunRecord> = {
   id: "partition",
   title: "Partition",
   parts: (run) => {
@@ -273,7 +265,7 @@ export const partition: Section<RunRecord> = {
 };
 
 /** What documents have in common, where somebody has looked for that. */
-export const overlap: Section<RunRecord> = {
+export const overlapSection: Section<RunRecord> = {
   id: "overlap",
   title: "Duplicates and leaks",
   parts: ({ overlap }) => {

@@ -2,8 +2,9 @@
 
 import { PARTITIONERS } from "../../partition/partitioners.ts";
 import type { RoundMetrics } from "../../graph/events.ts";
+import { numberText, rounded } from "../../graph/numbers.ts";
 import { type Axis, colour, curves, expertLine, type Line, type Plot, SHARES } from "../charts.ts";
-import { markup, number, plural, rounded } from "../html.ts";
+import { markup, plural } from "../html.ts";
 import type { Section } from "../page.ts";
 import { lacking, type RunRecord } from "../read.ts";
 
@@ -84,7 +85,7 @@ function sharesPlot(rounds: readonly RoundMetrics[], fixed: boolean): Plot {
 }
 
 /** A curve per figure of the rounds. */
-export const routers: Section<RunRecord> = {
+export const routersSection: Section<RunRecord> = {
   id: "rounds",
   title: ({ config }) =>
     `Routers, ${
@@ -111,7 +112,7 @@ their rounds are recorded there.</p>`,
     }
     const line = { name: "routers", colour: colour("mixture"), rounds };
     const count = plural(rounds.length, "round");
-    const nll = number(last.nllPerToken);
+    const nll = numberText(last.nllPerToken);
     if (last.shares.length === 1) {
       const text =
         markup`<p>One router trained in ${count}; after the last one a prefix token costs \

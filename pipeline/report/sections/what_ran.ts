@@ -1,22 +1,20 @@
 // What ran: text, models, settings and stages; and what is no longer of the run as it is now.
 
+import { duration, numberText, rough } from "../../graph/numbers.ts";
 import { setting, type Words, wordText } from "../../../kernels/errors.ts";
 import type { Cost } from "../../cost/cost.ts";
 import type { ModelConfig } from "../../model/shape.ts";
 import { PARTITIONERS } from "../../partition/partitioners.ts";
-import { duration } from "../../graph/printable.ts";
 import { FIELD_NAMES, FIELDS } from "../../settings/configuration.ts";
-import { stepText } from "../../stages/derivation.ts";
+import { lineageStepText } from "../../stages/derivation.ts";
 import { type Lack, stagesText } from "../../run/status.ts";
 import {
-  bytes,
+  bytesText,
   type Content,
   foldedTable,
   htmlTable,
   markup,
-  number,
   plural,
-  rough,
   unbroken,
   valueText,
 } from "../html.ts";
@@ -29,7 +27,7 @@ export function shape(
   parameters: number,
 ): string {
   const parts = [`width ${hidden}`, plural(layers, "layer"), plural(heads, "head")];
-  return `${number(parameters)} parameters (${parts.join(", ")})`;
+  return `${numberText(parameters)} parameters (${parts.join(", ")})`;
 }
 
 /** Writes how long something took. */
@@ -43,7 +41,7 @@ export const speed = (count: number, seconds: Spent): number | null =>
 function folderSpeed({ counts, seconds }: RunRecord["folders"][number]): string | null {
   const unit = (["tokens", "sequences", "documents"] as const).find((name) => counts[name] > 0);
   const rate = unit === undefined ? null : speed(counts[unit], seconds);
-  return rate === null ? null : `${number(rate)} ${unit}/s`;
+  return rate === null ? null : `${numberText(rate)} ${unit}/s`;
 }
 
 function facts(
@@ -56,15 +54,19 @@ function facts(
     ? `${plural(rounds, "EM round")}, prefix of ${prefix} tokens`
     : `taken from ${routers}`;
   const tokens = text && [
-    `${number(text.tokens)}, of a vocabulary of ${number(text.vocabulary)}; `,
-    `${number(text.trainSequences)} training and ${number(text.testSequences)} held-out sequences `,
-    `of at most ${number(settings.sequenceLength)}`,
+    `${numberText(text.tokens)}, of a vocabulary of ${numberText(text.vocabulary)}; `,
+    `${numberText(text.trainSequences)} training and ${
+      numberText(text.testSequences)
+    } held-out sequences `,
+    `of at most ${numberText(settings.sequenceLength)}`,
   ];
   return [
     ["text", settings.input.join(", ") || "the embedded corpus"],
-    ["documents", text && number(text.documents)],
+    ["documents", text && numberText(text.documents)],
     ["tokens", tokens],
-    ...lineage.map((step): [string, Content] => [`derives from ${step.from}`, stepText(step)]),
+    ...lineage.map((
+      step,
+    ): [string, Content] => [`derives from ${step.from}`, lineageStepText(step)]),
     ["experts", `${experts}, each of ${shape(mixture.expert, parameters.expert)}`],
     routers === "" && kind && !kind.models
       ? ["partitioner", `${kind.kind}: ${kind.about}`]
@@ -79,7 +81,7 @@ function facts(
 }
 
 /** Facts about text, models and machine, then all settings and stages. */
-export const whatRan: Section<RunRecord & { cost: Cost; words?: Words }> = {
+export const whatRanSection: Section<RunRecord & { cost: Cost; words?: Words }> = {
   id: "what-ran",
   title: "What ran",
   parts: (run) => {
@@ -98,7 +100,7 @@ export const whatRan: Section<RunRecord & { cost: Cost; words?: Words }> = {
         spent(summary.seconds),
         folderSpeed(summary),
         summary.files,
-        bytes(summary.bytes),
+        bytesText(summary.bytes),
       ],
     ]);
     const head = ["folder", "parts made", "time", "speed", "files", "size"];
@@ -117,7 +119,7 @@ export const whatRan: Section<RunRecord & { cost: Cost; words?: Words }> = {
 /**
  * Stages that other settings, inputs or revisions would make anew, or that are damaged, and why.
  */
-export const outOfDate: Section<{ outOfDate: readonly Lack[]; words?: Words }> = {
+export const outOfDateSection: Section<{ outOfDate: readonly Lack[]; words?: Words }> = {
   id: "out-of-date",
   title: "What is not up to date",
   parts: ({ outOfDate, words }) => {

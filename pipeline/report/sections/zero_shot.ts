@@ -1,5 +1,6 @@
 // Zero-shot tasks: how often the mixture finds the right answer, next to the dense models.
 
+import { percent } from "../../graph/numbers.ts";
 import { BASELINES } from "../../evaluation/baselines.ts";
 import {
   judge,
@@ -10,7 +11,7 @@ import {
 import { type Metric, METRICS } from "../../evaluation/choices/tasks.ts";
 import type { Way } from "../../evaluation/evaluation.ts";
 import { wayName } from "../charts.ts";
-import { htmlTable, markup, percent, plural } from "../html.ts";
+import { htmlTable, markup, plural } from "../html.ts";
 import type { Section } from "../page.ts";
 import type { RunRecord } from "../read.ts";
 
@@ -48,7 +49,7 @@ function verdictTexts(results: readonly ZeroShotResult[]): string[] {
 }
 
 /** The results of all tasks that were asked. */
-export const zeroShot: Section<RunRecord> = {
+export const zeroShotSection: Section<RunRecord> = {
   id: "zero-shot",
   title: "Zero-shot tasks",
   parts: ({ zeroShot }) => {

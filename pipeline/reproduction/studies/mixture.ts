@@ -6,9 +6,9 @@
  * @module
  */
 
+import { percent } from "../../graph/numbers.ts";
 import { BASELINES } from "../../evaluation/baselines.ts";
 import { COMPARED, curves, type Plot, wayLine, wayName } from "../../report/charts.ts";
-import { percent } from "../../report/html.ts";
 import { type Claim, NOT_REPORTED } from "../../report/reproduction.ts";
 import { segmentPlot } from "../../report/sections/evaluation.ts";
 import { heatPlot } from "../../report/sections/partition.ts";

@@ -6,9 +6,9 @@
  * @module
  */
 
+import { percent } from "../../graph/numbers.ts";
 import { ensure, say, setting } from "../../../kernels/errors.ts";
 import { gainText } from "../../evaluation/evaluation.ts";
-import { percent } from "../../report/html.ts";
 import type { Configuration } from "../../settings/configuration.ts";
 import { isBetter, SHORTEST, shortPrefix } from "../claims.ts";
 import {
@@ -116,7 +116,7 @@ const reliability = (
 ];
 
 /** What short prompts are worth. */
-export const short: Study = {
+export const shortPrompts: Study = {
   name: "short",
   title: "Prompts of a few tokens",
   question: "To which expert does a short prompt go, how often is it the one of a longer " +

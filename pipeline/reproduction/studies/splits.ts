@@ -5,9 +5,9 @@
  * @module
  */
 
+import { percent } from "../../graph/numbers.ts";
 import { forwardFlops } from "../../cost/flops.ts";
 import { PARTITIONERS } from "../../partition/partitioners.ts";
-import { percent } from "../../report/html.ts";
 import { type Claim, NOT_REPORTED } from "../../report/reproduction.ts";
 import { wayName } from "../../report/charts.ts";
 import type { Configuration } from "../../settings/configuration.ts";

@@ -7,12 +7,18 @@ import { methodNotAllowed } from "hono/method-not-allowed";
 import type * as v from "valibot";
 import { sha256 } from "../../graph/files.ts";
 import { chat, complete } from "./completions.ts";
-import { ApiError, errorResponse, short, unavailable } from "./errors.ts";
+import { ApiError, errorResponse, shortened, unavailable } from "./errors.ts";
 import page from "../page/index.html" with { type: "text" };
 import view from "../page/page.ts" with { type: "text" };
 import script from "../page/served.ts" with { type: "text" };
 import style from "../page/style.css" with { type: "text" };
-import { CHAT, COMPLETION, DETOKENIZE, readBody, TOKENIZE } from "./requests.ts";
+import {
+  CHAT_REQUEST,
+  COMPLETION_REQUEST,
+  DETOKENIZE_REQUEST,
+  readBody,
+  TOKENIZE_REQUEST,
+} from "./requests.ts";
 import { type Exchange, logged, type ServeOptions, type Service } from "./service.ts";
 import { listModels, modelNotFound } from "./targets.ts";
 
@@ -122,17 +128,21 @@ function addTexts(app: Hono<Env>): void {
       async ({ req, var: { exchange } }) =>
         await answer(exchange, await readBody(await req.arrayBuffer(), schema)),
     );
-  post("/v1/completions", COMPLETION, complete);
-  post("/v1/chat/completions", CHAT, chat);
-  post("/tokenize", TOKENIZE, async (exchange, { prompt, add_special_tokens, parse_special }) => {
-    const { reader, admission, special } = exchange.service;
-    exchange.held.use(admission.enter(1));
-    const encode = (texts: string[]) => reader.encode(texts, exchange);
-    const asTokens = parse_special ?? (add_special_tokens || special.isOne(prompt));
-    const tokens = asTokens ? await special.encode(prompt, encode) : (await encode([prompt]))[0];
-    return Response.json({ tokens: [...tokens], count: tokens.length });
-  });
-  post("/detokenize", DETOKENIZE, async (exchange, { tokens }) => {
+  post("/v1/completions", COMPLETION_REQUEST, complete);
+  post("/v1/chat/completions", CHAT_REQUEST, chat);
+  post(
+    "/tokenize",
+    TOKENIZE_REQUEST,
+    async (exchange, { prompt, add_special_tokens, parse_special }) => {
+      const { reader, admission, special } = exchange.service;
+      exchange.held.use(admission.enter(1));
+      const encode = (texts: string[]) => reader.encode(texts, exchange);
+      const asTokens = parse_special ?? (add_special_tokens || special.isOne(prompt));
+      const tokens = asTokens ? await special.encode(prompt, encode) : (await encode([prompt]))[0];
+      return Response.json({ tokens: [...tokens], count: tokens.length });
+    },
+  );
+  post("/detokenize", DETOKENIZE_REQUEST, async (exchange, { tokens }) => {
     const { reader, admission } = exchange.service;
     exchange.held.use(admission.enter(1));
     const [prompt] = await reader.decode([tokens], exchange);
@@ -227,7 +237,7 @@ function checkPlace({ req }: Context<Env>, local: boolean, open: boolean): void 
   if (local && !THIS_MACHINE.test(hostname)) {
     throw refuse(
       "it must be asked as localhost, 127.0.0.1 or [::1]",
-      `it is asked as "${short(hostname)}"`,
+      `it is asked as "${shortened(hostname)}"`,
     );
   }
   const origin = req.header("origin");
@@ -236,7 +246,7 @@ function checkPlace({ req }: Context<Env>, local: boolean, open: boolean): void 
   if (open || !isForeign && req.header("sec-fetch-site") !== "cross-site") return;
   throw refuse(
     "no web page but its own may ask",
-    `that of "${short(origin ?? "another site")}" does`,
+    `that of "${shortened(origin ?? "another site")}" does`,
   );
 }
 

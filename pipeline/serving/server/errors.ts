@@ -69,7 +69,7 @@ function missing({ where = "" }: ExplainedError): string {
 const MOST_REPEATED = 200; // most characters that a message repeats of what a client sent
 
 /** Shortens what a client sent for a message. */
-export const short = (text: string): string =>
+export const shortened = (text: string): string =>
   text.length <= MOST_REPEATED ? text : `${text.slice(0, MOST_REPEATED).toWellFormed()}…`;
 
 const TYPES: Record<number, string> = { 401: "authentication_error", 429: "rate_limit_error" };

@@ -4,7 +4,7 @@
  */
 
 import * as v from "valibot";
-import { badRequest, short } from "./errors.ts";
+import { badRequest, shortened } from "./errors.ts";
 
 const MOST_STOPS = 64;
 const LONGEST_STOP = 1024; // in UTF-16 units: what is written is compared with all of it
@@ -93,7 +93,7 @@ const COMMON = {
 };
 
 /** `POST /v1/completions`. */
-export const COMPLETION = object({
+export const COMPLETION_REQUEST = object({
   ...COMMON,
   /** One or more texts or lists of ids. */
   prompt: v.pipe(
@@ -149,7 +149,7 @@ const MESSAGE = v.object({
 });
 
 /** `POST /v1/chat/completions`. */
-export const CHAT = object({
+export const CHAT_REQUEST = object({
   ...COMMON,
   messages: v.pipe(shortList(MESSAGE), v.nonEmpty()),
   max_completion_tokens: maybe(count(0)),
@@ -163,20 +163,20 @@ export const CHAT = object({
 });
 
 /** `POST /tokenize`; either option makes special tokens of what spells them. */
-export const TOKENIZE = object({
+export const TOKENIZE_REQUEST = object({
   prompt: text,
   add_special_tokens: maybe(v.boolean()),
   parse_special: maybe(v.boolean()),
 });
 
 /** `POST /detokenize`. */
-export const DETOKENIZE = object({ tokens: ids });
+export const DETOKENIZE_REQUEST = object({ tokens: ids });
 
 /** What a client asks of `/v1/completions`. */
-export type CompletionRequest = v.InferOutput<typeof COMPLETION>;
+export type CompletionRequest = v.InferOutput<typeof COMPLETION_REQUEST>;
 
 /** What a client asks of `/v1/chat/completions`. */
-export type ChatRequest = v.InferOutput<typeof CHAT>;
+export type ChatRequest = v.InferOutput<typeof CHAT_REQUEST>;
 
 /** What both have in common. */
 export type CommonRequest = Pick<CompletionRequest, keyof typeof COMMON>;
@@ -221,10 +221,10 @@ export async function readBody<Output>(
     body = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch (error) {
     if (error instanceof TypeError) throw refuse("it must be UTF-8: it is not");
-    throw refuse(`its body must be JSON: ${short((error as Error).message)}`);
+    throw refuse(`its body must be JSON: ${shortened((error as Error).message)}`);
   }
   const { success, output, issues } = v.safeParse(schema, body);
   if (success) return output;
   const place = v.getDotPath(issues[0]) ?? "the body";
-  throw refuse(`${place} must be as documented: ${short(issues[0].message)}`);
+  throw refuse(`${place} must be as documented: ${shortened(issues[0].message)}`);
 }

@@ -77,7 +77,7 @@ export interface Service {
   special: SpecialTokens;
   reader: TextReader; // of the texts of requests
   texts: TokenTexts; // of single tokens
-  /** By what a person tells experts apart: words, the most telling first, and a text's beginning. */
+  /** What tells experts apart: words, the most telling first, and the beginning of a text. */
   names: readonly { words: readonly string[]; example: string | null }[] | null;
   template: ChatTemplate;
   admission: Admission;

@@ -7,7 +7,7 @@ import { expertFolder } from "../../graph/node.ts";
 import { type Choice, choose } from "../answering.ts";
 import type { Mixture } from "../mixture.ts";
 import type { ModelName } from "../models.ts";
-import { ApiError, badRequest, short, unavailable } from "./errors.ts";
+import { ApiError, badRequest, shortened, unavailable } from "./errors.ts";
 import type { CommonRequest } from "./requests.ts";
 import type { Service } from "./service.ts";
 
@@ -52,7 +52,7 @@ export async function listModels({ mixture, names, serveExperts, upstreams }: Se
 export const modelNotFound = (name: string) =>
   new ApiError(
     404,
-    `Cannot find model "${short(name)}" as it must be one of GET /v1/models`,
+    `Cannot find model "${shortened(name)}" as it must be one of GET /v1/models`,
     "model_not_found",
   );
 

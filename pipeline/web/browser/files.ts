@@ -54,7 +54,7 @@ export class SiteFiles {
     return new SiteFiles(read.output, base);
   }
 
-  /** Finds what is kept of former visits, and drops what belongs to former versions of this site. */
+  /** Finds what is kept of former visits, and drops the files of former versions of this site. */
   async openKept(): Promise<void> {
     const cache = await openCache();
     const wanted = new Map(
@@ -132,7 +132,8 @@ export class SiteFiles {
     }
     const where = new URL(path, this.base).href;
     const { body } = await need(where);
-    const chunks: Uint8Array[] = []; // the site alone says how many bytes there are: they take no memory before
+    // No memory is taken before bytes come: the site alone says how many there are.
+    const chunks: Uint8Array[] = [];
     let bytes = 0;
     try {
       for await (const chunk of body!) {

@@ -13,15 +13,15 @@ interface Encoding {
 }
 
 /** A tokenizer, as the native library offers it. */
-export class Tokenizer {
+class BrowserTokenizer {
   readonly #plain: Plain;
 
   private constructor(json: string) {
     this.#plain = new Plain(JSON.parse(json), {});
   }
 
-  static fromString(json: string): Tokenizer {
-    return new Tokenizer(json);
+  static fromString(json: string): BrowserTokenizer {
+    return new BrowserTokenizer(json);
   }
 
   disableTruncation(): void {}
@@ -54,3 +54,6 @@ export class Tokenizer {
     return this.#plain.token_to_id(token) ?? null;
   }
 }
+
+// The native library has this name for it.
+export { BrowserTokenizer as Tokenizer };

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { type RecordBatch, toBatch } from "../../../pipeline/rows/arrow.ts";
-import { blocks, route } from "../../../pipeline/evaluation/passes.ts";
+import { cutRowBlocks, route } from "../../../pipeline/evaluation/passes.ts";
 import { gpu } from "../../kernels/support.ts";
 import { anyRouters, anyRows, E, LINEAGE, mixtureOf, S, streamRows } from "./support.ts";
 
@@ -9,20 +9,20 @@ const KNOWN = { tokenizer: "ab12", vocabulary: 13, sequenceLength: S };
 
 Deno.test("blocks() gives every row of a range once, in blocks of one size, however they come in batches", async () => {
   const rows = anyRows(2500);
-  const expected = await Array.fromAsync(blocks(streamRows(rows, 2500), KNOWN));
+  const expected = await Array.fromAsync(cutRowBlocks(streamRows(rows, 2500), KNOWN));
   assertEquals(expected.map((block) => block.rows), [1024, 1024, 452]);
   assertEquals(expected.flatMap(({ length }) => [...length]), [...rows.length]);
   assertEquals(expected.flatMap(({ tokens }) => [...tokens]), [...rows.tokens!]);
   assertEquals(expected.flatMap(({ document }) => [...document]), [...rows.document!]);
   assertEquals(expected.flatMap(({ source }) => source), rows.source);
   for (const size of [7, 1000]) {
-    const actual = await Array.fromAsync(blocks(streamRows(rows, size), KNOWN));
+    const actual = await Array.fromAsync(cutRowBlocks(streamRows(rows, size), KNOWN));
     assert(
       JSON.stringify(actual, bigints) === JSON.stringify(expected, bigints),
       `batches of ${size}`,
     );
   }
-  const kept = await Array.fromAsync(blocks(streamRows(rows, 70), KNOWN, [100, 1350]));
+  const kept = await Array.fromAsync(cutRowBlocks(streamRows(rows, 70), KNOWN, [100, 1350]));
   assertEquals(kept.map((block) => block.rows), [1024, 226]);
   assertEquals(kept.flatMap(({ length }) => [...length]), [...rows.length].slice(100, 1350));
 });
@@ -39,18 +39,18 @@ Deno.test("blocks() takes rows without documents and sources, and batches withou
     length: new Uint32Array(),
   }, LINEAGE);
   const [block, ...rest] = await Array.fromAsync(
-    blocks(ReadableStream.from([empty, bare, empty]), KNOWN),
+    cutRowBlocks(ReadableStream.from([empty, bare, empty]), KNOWN),
   );
   assertEquals(rest, []);
   assertEquals([block.document, block.source, block.sequenceLength], [sequence, ["", "", ""], S]);
-  assertEquals(await Array.fromAsync(blocks(ReadableStream.from([empty]), KNOWN)), []);
+  assertEquals(await Array.fromAsync(cutRowBlocks(ReadableStream.from([empty]), KNOWN)), []);
 });
 
 Deno.test("blocks() refuses rows without tokens, and of another tokenizer, length or vocabulary", async () => {
   const { tokens: _, ...bare } = anyRows(4);
   const refused = async (batches: ReadableStream<RecordBatch>, message: string, more = {}) => {
     await assertRejects(
-      () => Array.fromAsync(blocks(batches, { ...KNOWN, ...more })),
+      () => Array.fromAsync(cutRowBlocks(batches, { ...KNOWN, ...more })),
       InputError,
       message,
     );
@@ -76,7 +76,7 @@ Deno.test("blocks() lets its source go where its reader stops", async () => {
         closed = true;
       }
     }());
-    for await (const { rows } of blocks(source, KNOWN)) {
+    for await (const { rows } of cutRowBlocks(source, KNOWN)) {
       assertEquals(rows, 1024);
       break;
     }

@@ -9,14 +9,14 @@ import {
 } from "@std/assert";
 import { colour, curves, dots, type Plot } from "../../../pipeline/report/charts.ts";
 import { drawPlot } from "../../../pipeline/report/draw.ts";
-import type { Part, Section } from "../../../pipeline/report/page.ts";
+import type { Section, SectionPart } from "../../../pipeline/report/page.ts";
 import {
-  evaluation as evaluationSection,
+  evaluationSection as evaluationSection,
   segmentPlot,
 } from "../../../pipeline/report/sections/evaluation.ts";
 import { mixingPlots } from "../../../pipeline/report/sections/mixing.ts";
-import { heatPlot, partition } from "../../../pipeline/report/sections/partition.ts";
-import { training } from "../../../pipeline/report/sections/training.ts";
+import { heatPlot, partitionSection } from "../../../pipeline/report/sections/partition.ts";
+import { trainingSection } from "../../../pipeline/report/sections/training.ts";
 import type { ExpertPart } from "../../../pipeline/stages/parts.ts";
 import { evaluationOf, SHAPE } from "./support.ts";
 
@@ -42,7 +42,7 @@ const points = (svg: string) =>
 /** Gives a plot of a section that is made of some data of a run. */
 // deno-lint-ignore no-explicit-any -- what a section reads of a run
 function plotIn(section: Section<any>, id: string, data: unknown): Plot {
-  const plots = (part: Part): Plot[] =>
+  const plots = (part: SectionPart): Plot[] =>
     !part ? [] : "flatMap" in part ? part.flatMap(plots) : "spec" in part ? [part] : [];
   return plots(section.parts(data)).find((plot) => plot.id === id)!;
 }
@@ -132,7 +132,7 @@ Deno.test("the map of a tree draws each expert as large as its share, and branch
     nmi: 1,
     regret: 0,
   };
-  const plot = plotIn(partition, "tree", {
+  const plot = plotIn(partitionSection, "tree", {
     config,
     partition: { experts: 4, parts, train: counts, test: counts },
   });
@@ -184,7 +184,7 @@ Deno.test("curves of training are thinned to means, and keep where they end", ()
     { length: 1000 },
     (_, i) => ({ step: i + 1, tokens: 10 * (i + 1), loss: i % 2 ? 3 : 1 }),
   );
-  const plot = plotIn(training, "training-loss-by-tokens", {
+  const plot = plotIn(trainingSection, "training-loss-by-tokens", {
     curves: [{ model: "expert-00", expert: 0, points }],
     adopted: [],
     alone: [],

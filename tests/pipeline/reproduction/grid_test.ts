@@ -1,6 +1,11 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { Grid, type Known, rateRecipe, STUDIES } from "../../../pipeline/reproduction/grid.ts";
+import {
+  Grid,
+  rateRecipe,
+  type SearchResults,
+  STUDIES,
+} from "../../../pipeline/reproduction/grid.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { modelShapes, parameterSpecs } from "../../../pipeline/model/shape.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
@@ -89,7 +94,8 @@ Deno.test("both starts of routers are searched alike, once for all seeds, unless
 });
 
 Deno.test("what was found for routers holds in the runs of partitioners alone, and all studies keep theirs", () => {
-  const gridWith = (routers: Known["routers"]) => gridOf(ALL, {}, { seeds: 3, known: { routers } });
+  const gridWith = (routers: SearchResults["routers"]) =>
+    gridOf(ALL, {}, { seeds: 3, known: { routers } });
   const grid = gridWith({});
   const [random, clusters] = listRecipes(grid);
   const { routerRate, rounds } = grid.preset;
@@ -118,7 +124,7 @@ Deno.test("what was found for routers holds in the runs of partitioners alone, a
 Deno.test("settings of routers that flags give win over what was found, and have searches of their own", () => {
   const [plain] = listRecipes(gridOf(["partitioners"]));
   for (const flags of [{ rounds: 3 }, { routerRate: 0.02 }]) {
-    const gridWith = (routers: Known["routers"], given: Partial<Configuration> = flags) =>
+    const gridWith = (routers: SearchResults["routers"], given: Partial<Configuration> = flags) =>
       gridOf(["partitioners"], given, { known: { routers } });
     const [first] = gridWith({}).all;
     // A search without these flags.
@@ -128,7 +134,7 @@ Deno.test("settings of routers that flags give win over what was found, and have
     const { routerRate, rounds } = grid.configuration(grid.resolved(first)!);
     assertEquals({ routerRate, rounds }, { routerRate: 0.006, rounds: 12, ...flags });
     // A command that gives none tells of such runs, too, unless it is unclear of which.
-    const resolve = (routers: Known["routers"]) =>
+    const resolve = (routers: SearchResults["routers"]) =>
       gridWith(routers, {}).resolved(first, true)?.name;
     assertEquals(resolve({ [own]: FOUND })?.includes("rate-0.006"), true);
     assertEquals(resolve({ [own]: FOUND, [`${own} and more`]: FOUND }), undefined);
@@ -137,7 +143,7 @@ Deno.test("settings of routers that flags give win over what was found, and have
 
 Deno.test("some runs alone are listed, by their names before or after a search; a rate is searched for where it always is", () => {
   const [random] = listRecipes(gridOf(["partitioners"]));
-  const gridFor = (only: string[], routers: Known["routers"] = {}) =>
+  const gridFor = (only: string[], routers: SearchResults["routers"] = {}) =>
     gridOf(["partitioners"], {}, { seeds: 3, only, known: { routers } });
   const only = ["em-from-random-parts-4-experts-seed-1", "random-4-experts-seed-0"];
   assertEquals(names(gridFor(only)), [only[1]]); // the other one's settings are searched for

@@ -7,11 +7,11 @@
 import {
   Grid,
   type GridOptions,
-  type Known,
+  type SearchResults,
   STUDIES,
 } from "../../../pipeline/reproduction/grid.ts";
 import { Notes, readNote } from "../../../pipeline/reproduction/folder.ts";
-import { findTargets } from "../../../pipeline/reproduction/outcome.ts";
+import { searchedTargets } from "../../../pipeline/reproduction/outcome.ts";
 import type { Outcome, Setup, Study } from "../../../pipeline/reproduction/study.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
@@ -24,7 +24,7 @@ export const SMALL = { preset: "small" };
 export const gridOf = (
   names: readonly string[],
   flags: Partial<Configuration> = {},
-  options: Omit<GridOptions, "known"> & { known?: Partial<Known> } = {},
+  options: Omit<GridOptions, "known"> & { known?: Partial<SearchResults> } = {},
 ): Grid =>
   new Grid(names.map(study), { ...SMALL, flags }, {
     ...options,
@@ -134,7 +134,10 @@ export function outcome(setup: Setup, reported: Reported = {}): Outcome {
     trained: Object.fromEntries(
       setup.models.map((
         model,
-      ) => [model, findTargets(model, c).map(() => ({ ...MADE.trained.dense![0], rate: RATE }))]),
+      ) => [
+        model,
+        searchedTargets(model, c).map(() => ({ ...MADE.trained.dense![0], rate: RATE })),
+      ]),
     ),
     crossing: undefined,
   };
@@ -145,7 +148,7 @@ export const note = (root: string, setup: Setup, reported: Reported = {}): Promi
   new Notes(gridOf(["experts"]), root).write(outcome(setup, reported));
 
 /** Learning rates as if they had been found for every run of these studies. */
-export function ratesFor(...studies: string[]): Known["rates"] {
+export function ratesFor(...studies: string[]): SearchResults["rates"] {
   const grid = gridOf(studies, {}, { seeds: 3 });
   const recipes = grid.all.flatMap((setup) =>
     setup.models.map((model) => grid.rateRecipe(model, setup))

@@ -6,9 +6,9 @@ import { readManifest } from "../../../pipeline/graph/mod.ts";
 import { documentRows, replaying } from "../../../pipeline/stages/token_rows.ts";
 import {
   type DerivedExpert,
+  lineageStepText,
   readDerivation,
   readLineageSteps,
-  stepText,
 } from "../../../pipeline/stages/derivation.ts";
 import { derive, type DeriveOptions, planDerive } from "../../../pipeline/run/derive.ts";
 import { checkForgotten } from "../../../pipeline/run/certificate.ts";
@@ -185,7 +185,7 @@ Deno.test("derive() forgets one after another what it forgets at once, and its p
       from,
       8,
     ]]);
-    assertStringIncludes(stepText(steps[0]), "8 documents forgotten; expert");
+    assertStringIncludes(lineageStepText(steps[0]), "8 documents forgotten; expert");
     const { heldOut, runs } = await compareRuns({ runs: [from, `${folder}/two`] });
     assertEquals([heldOut, runs[1].lineage], [null, steps]);
     assertEquals(await partsOf(`${folder}/two`), await partsOf(`${folder}/both`));
@@ -499,7 +499,7 @@ Deno.test("derive() drops an expert: the others get its text in about equal load
     assertEquals(gone.size, 0, "every sequence of the dropped one went to another");
     assertEquals((await verifyRun(run)).problems, []);
     const [step] = await readLineageSteps(run);
-    assertEquals(stepText(step), "expert 1 dropped; all experts trained further");
+    assertEquals(lineageStepText(step), "expert 1 dropped; all experts trained further");
     const last = await derive({ run: `${folder}/last`, from: run, dropExpert: 0 });
     assertEquals(last.experts.map(({ was, state }) => [was, state]), [[1, "goes on"]]);
     const alone = { run: `${folder}/none`, from: `${folder}/last`, dropExpert: 0 };
@@ -576,7 +576,7 @@ Deno.test("derive() splits an expert: two new routers divide its text, and the o
     assertEquals((await verifyRun(run)).problems, []);
     assertEquals(await listOpen(run), ["train-dense", "evaluate"]);
     assertEquals(
-      stepText((await readLineageSteps(run))[0]),
+      lineageStepText((await readLineageSteps(run))[0]),
       "experts 0, 2 kept; experts 1, 3 split off",
     );
 
