@@ -48,7 +48,7 @@ export interface Writer {
 }
 
 /** A piece of a text, and who wrote it. */
-export interface Piece extends Writer {
+export interface WrittenPiece extends Writer {
   text: string;
   /** New tokens so far, where they are counted. */
   tokens?: number;
@@ -67,7 +67,7 @@ export interface Source {
   share(): string;
   /** Asks the routers who would continue a prompt; null where it is empty. */
   route(prompt: string, exclude: readonly number[]): Promise<Writer | null>;
-  write(ask: Ask, signal: AbortSignal): AsyncIterable<Piece>;
+  write(ask: Ask, signal: AbortSignal): AsyncIterable<WrittenPiece>;
   /** Tells an error in one line. */
   explain(error: unknown): string;
 }

@@ -12,10 +12,10 @@ import {
   element,
   type Model,
   Page,
-  type Piece,
   showError,
   type Source,
   type Writer,
+  type WrittenPiece,
 } from "./page.ts";
 
 /** What the server says of who writes a text. */
@@ -98,7 +98,7 @@ async function* events(body: ReadableStream<Uint8Array>): AsyncGenerator<StreamE
 }
 
 /** Has the server write; the number of tokens comes last. */
-async function* write(asked: Ask, signal: AbortSignal): AsyncGenerator<Piece> {
+async function* write(asked: Ask, signal: AbortSignal): AsyncGenerator<WrittenPiece> {
   const { model, prompt, temperature, seed, stop, mix, reroute, exclude } = asked;
   const { body } = await ask("v1/completions", {
     model,
@@ -115,7 +115,7 @@ async function* write(asked: Ask, signal: AbortSignal): AsyncGenerator<Piece> {
     top_k: asked.topK,
     top_p: asked.topP,
   }, signal);
-  let last: Piece | undefined;
+  let last: WrittenPiece | undefined;
   for await (const { error, choices, usage } of events(body!)) {
     if (error) throw new Error(error.message);
     for (const { text, routing, finish_reason: finish } of choices ?? []) {

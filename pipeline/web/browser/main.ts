@@ -14,17 +14,17 @@ import { type Mixture, openMixture } from "../../serving/mixture.ts";
 import {
   type Ask,
   Page,
-  type Piece,
   showError,
   type Source,
   type Writer,
+  type WrittenPiece,
 } from "../../serving/page/page.ts";
 import { createDeno, RUN } from "./deno.ts";
 import { SiteFiles } from "./files.ts";
 import { keepOffline } from "./offline.ts";
 
 const MIXTURE = "mixture";
-const ENDS: Record<Finish, Piece["finish"]> = {
+const ENDS: Record<Finish, WrittenPiece["finish"]> = {
   eos: "stop",
   stop: "stop",
   length: "length",
@@ -88,7 +88,7 @@ class SiteSource implements Source {
    * Writes a text. A device that was lost is opened anew: the same seed gives the same text again,
    * and what was shown of it is passed over.
    */
-  async *write(ask: Ask, signal: AbortSignal): AsyncGenerator<Piece> {
+  async *write(ask: Ask, signal: AbortSignal): AsyncGenerator<WrittenPiece> {
     let shown = 0; // code units
     for (let isFirst = true;; isFirst = false) {
       let written = 0;
@@ -107,7 +107,7 @@ class SiteSource implements Source {
     }
   }
 
-  async *#continue(ask: Ask, signal: AbortSignal): AsyncGenerator<Piece> {
+  async *#continue(ask: Ask, signal: AbortSignal): AsyncGenerator<WrittenPiece> {
     const { model, ...settings } = ask;
     const named = this.files.site.experts.findIndex(({ name }) => name === model);
     using generation = await answer(this.mixture, {
@@ -115,7 +115,7 @@ class SiteSource implements Source {
       expert: named < 0 ? undefined : named,
       signal,
     });
-    const piece = (text: string): Piece => {
+    const piece = (text: string): WrittenPiece => {
       const { answering, lastRoute, tokens, finish } = generation;
       return {
         ...this.#describe(answering[0].expert, lastRoute, answering),
