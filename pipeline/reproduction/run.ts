@@ -27,8 +27,8 @@ import {
   type StudyChoice,
   writeKnown,
 } from "./folder.ts";
-import { type Grid, type StudyJob, STUDIES } from "./grid.ts";
-import { type Crossing, searchedTargets, readOutcome } from "./outcome.ts";
+import { type Grid, STUDIES, type StudyJob } from "./grid.ts";
+import { type Crossing, readOutcome, searchedTargets } from "./outcome.ts";
 import {
   claimsMarkdown,
   failuresFirst,
