@@ -358,9 +358,9 @@ export {
 export {
   type EstimateOf,
   type GraphOf,
+  type RunText,
   type Stage,
   STAGES,
-  type RunText,
 } from "./pipeline/stages/mod.ts";
 export { type Making, type Node, partNode, type Work } from "./pipeline/graph/mod.ts";
 export {
