@@ -41,7 +41,7 @@ function swiglu(
 }
 
 /** Arguments of {@link swigluForward}. */
-export interface SwigluForward extends SwigluShape {
+interface SwigluForward extends SwigluShape {
   /** f32 or bf16 `[rows, 2, inner]`: gates, then what they let through. */
   x: GpuBuffer;
   /** f32 or bf16 `[rows, inner]`. */
@@ -54,7 +54,7 @@ export function swigluForward(gpu: Gpu, { x, y, ...shape }: SwigluForward): Disp
 }
 
 /** Arguments of {@link swigluBackward}. */
-export interface SwigluBackward extends SwigluShape {
+interface SwigluBackward extends SwigluShape {
   /** f32 `[rows, inner]`. */
   dY: GpuBuffer;
   /** f32 or bf16 `[rows, 2, inner]`, as given to the forward pass. */

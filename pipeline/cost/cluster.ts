@@ -23,7 +23,7 @@ export const SEQUENCES_PER_SECOND = 50_000;
  * The corpus, in tokens of training text, and the cluster: machines, FLOP/s that the device of each
  * reaches, and bytes that the shared disk reads and writes a second, for all machines together.
  */
-export interface ClusterOptions
+interface ClusterOptions
   extends Record<"tokens" | "machines" | "flops" | "diskBytesPerSecond", number> {
   /**
    * What a device is: narrow models take a processor longer than their FLOPs tell. Default: a

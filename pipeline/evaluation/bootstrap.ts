@@ -13,7 +13,7 @@ import { checkSeed, randomKeys } from "../random.ts";
 export const RESAMPLES = 1000;
 
 /** Numbers by the name of their column: a model, or a way of answering. */
-export type BootstrapColumns = Record<string, Float64Array>;
+type BootstrapColumns = Record<string, Float64Array>;
 
 /** What {@linkcode resample} draws from. */
 export interface Documents {
@@ -87,7 +87,7 @@ export async function resample(
  * Figures of columns: functions of their NLL per token, over all documents and over the same draws
  * of them.
  */
-export interface Estimates {
+interface Estimates {
   /** Gives a figure over every draw of documents, f64 `[resamples]`. */
   drawn(figure: Figure): Float64Array;
   /** Gives a figure over all documents, and the ends of its 95% interval. */

@@ -49,13 +49,13 @@ export interface MixOptions {
 /**
  * Mixtures to evaluate: how many experts answer together in each, ascending, and the other options.
  */
-export type Mixes = Pick<MixOptions, "reroute"> & { sizes: number[]; routingTemperature: number };
+type Mixes = Pick<MixOptions, "reroute"> & { sizes: number[]; routingTemperature: number };
 
 /**
  * Weights of the experts f64 `[E]`, which sum up to 1, for a stretch of a sequence up to so many
  * predicted tokens.
  */
-export type Stretch = { weights: Float64Array; end: number };
+type Stretch = { weights: Float64Array; end: number };
 
 const VALUES_AT_ONCE = 2 ** 25; // how many log-probabilities are kept at once by default: 128 MiB
 const ROWS_AT_ONCE = 1024; // how many sequences are mixed between two looks at the signal

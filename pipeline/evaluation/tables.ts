@@ -25,7 +25,7 @@ import {
 import type { Routed, Routes } from "./passes.ts";
 
 /** Sums over the sequences of each group: of a document, a source or a segment. */
-export interface Sums extends Documents {
+interface Sums extends Documents {
   /** Sequences `[groups]`. */
   sequences: Float64Array;
   /** Bytes that the predicted tokens stand for `[groups]`; 0 where that is not known. */

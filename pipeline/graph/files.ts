@@ -252,7 +252,7 @@ export async function removeIfThere(path: string): Promise<void> {
 }
 
 /** Removes a folder if nothing is in it; a file or a link of that name stays. */
-export async function removeIfEmpty(path: string): Promise<void> {
+async function removeIfEmpty(path: string): Promise<void> {
   const isDirectory = await Deno.lstat(path).then(({ isDirectory }) => isDirectory, () => false);
   if (isDirectory) await Deno.remove(path).catch(() => {});
 }

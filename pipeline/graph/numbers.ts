@@ -42,8 +42,13 @@ export function binaryBytes(size: number): string {
 }
 
 /** Writes a size in bytes as 5.625 MB. Sizes of what is sent are given in powers of ten. */
-export function decimalBytes(size: number, digits = 4): string {
-  return inUnits(size, DECIMAL, digits);
+export function decimalBytes(size: number): string {
+  return inUnits(size, DECIMAL, 4);
+}
+
+/** Writes a size in bytes as 5.63 MB for a page, which breaks no line before the unit. */
+export function unbrokenBytes(size: number): string {
+  return inUnits(size, DECIMAL, 3).replace(" ", "\u00a0");
 }
 
 /** Writes a number as 31.02e18: two digits after the point, an exponent of thousands. */

@@ -86,7 +86,7 @@ const FIGURES = v.object({
  *
  * @ignore
  */
-export type MeasuredDevice = v.InferOutput<typeof FIGURES>;
+type MeasuredDevice = v.InferOutput<typeof FIGURES>;
 
 /**
  * Gives the path of the file. It lies in `SMALLTALK_CACHE` if that is set, otherwise in the cache

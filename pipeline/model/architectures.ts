@@ -10,7 +10,7 @@ import { NORM_EPSILON } from "./sublayers/parts.ts";
 import type { ModelConfig } from "./sublayers/sublayer.ts";
 
 /** Sizes of a model as settings say them; 0 is for the default. */
-export interface ChosenSizes {
+interface ChosenSizes {
   hidden: number;
   heads: number;
   keyHeads: number;

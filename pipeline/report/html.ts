@@ -1,6 +1,6 @@
 // Writes HTML: whatever is put into a template is escaped, unless it is HTML already.
 
-import { decimalBytes, numberText } from "../graph/numbers.ts";
+import { numberText } from "../graph/numbers.ts";
 import { printable } from "../graph/printable.ts";
 
 /** Holds text that is HTML. */
@@ -92,9 +92,6 @@ export function foldedTable(table: Table, label: string, summary: Content = labe
 /** Writes a number of things, such as `3 layers`. */
 export const plural = (count: number, singular: string): string =>
   `${numberText(count)} ${singular}${count === 1 ? "" : "s"}`;
-
-/** Writes a number of bytes; no line breaks before its unit. */
-export const bytesText = (size: number): string => decimalBytes(size, 3).replace(" ", "\u00a0");
 
 /** Writes the value of a setting. */
 export const valueText = (value: unknown): string => [value].flat().join(", ") || "none";

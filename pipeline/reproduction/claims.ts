@@ -121,7 +121,7 @@ export function perSeed(
   return { here: texts.join("; "), holds: first.every((value, seed) => value < second[seed]) };
 }
 
-/** Claims that the mixtures of some runs beat the dense models next to them, beyond the intervals. */
+/** Claims that the mixtures of some runs beat their dense models, beyond the intervals. */
 export function gainsClaim(claim: string, outcomes: readonly Outcome[]): Claim {
   const gains = outcomes.map((outcome) => gainOver(outcome, "dense")!);
   return {

@@ -56,7 +56,7 @@ export interface PlannedJob {
 }
 
 /** @ignore What jobs that are not done take together. */
-export interface JobsTotal {
+interface JobsTotal {
   jobs: number;
   flops: number;
   seconds: number;

@@ -27,7 +27,7 @@ import { searchedTargets } from "./outcome.ts";
  * Experts that are trained side by side: enough to keep a device busy, few enough that other
  * processes have some, too.
  */
-export const SIDE_BY_SIDE: Record<AdapterKind, number> = { software: 2, gpu: 4 };
+const SIDE_BY_SIDE: Record<AdapterKind, number> = { software: 2, gpu: 4 };
 
 /** Where models are trained, on a device that is open. */
 export interface TrainingSite extends Omit<TrainOptions, "together"> {

@@ -82,7 +82,7 @@ const CERTIFICATE = v.object({
 export type ForgettingCertificate = v.InferOutput<typeof CERTIFICATE>;
 
 /** What a certificate needs to know of a change. */
-export interface Witnessed {
+interface Witnessed {
   /** What counts as a copy. */
   rule: CopyRule;
   /** Documents of the other run that were searched for copies. */

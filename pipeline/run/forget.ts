@@ -24,10 +24,10 @@ import { findCopies, type FoundCopy } from "./copies.ts";
 import { MODEL_FOLDERS } from "./settings.ts";
 
 /** A document in the index of a run's parts. */
-export type IndexedDocument = Pick<DocumentRow, typeof PART_COLUMNS[number]>;
+type IndexedDocument = Pick<DocumentRow, typeof PART_COLUMNS[number]>;
 
 /** What is forgotten, and what holds text of it. */
-export interface Forgetting {
+interface Forgetting {
   /** Documents of the run; none where none was ever forgotten. */
   rows: IndexedDocument[];
   /** Those that are forgotten now, copies among them where these are to go. */
@@ -45,7 +45,7 @@ export interface Forgetting {
 }
 
 /** What names documents that are forgotten. */
-export interface ForgetOptions {
+interface ForgetOptions {
   forget?: { paths?: readonly string[]; sources?: readonly string[]; ids?: readonly string[] };
   copies?: Partial<CopyRule> & { forget?: boolean };
 }

@@ -325,7 +325,7 @@ const FINGERPRINT = v.object({
  *
  * @ignore
  */
-export type Fingerprint = v.InferOutput<typeof FINGERPRINT>;
+type Fingerprint = v.InferOutput<typeof FINGERPRINT>;
 
 const MOST_SHOWN = 20; // files that a comparison names as different
 

@@ -238,7 +238,7 @@ export interface Made {
 }
 
 /** How a stage ended. */
-export type StageEvent = Extract<RunEvent, { type: "stage" }>;
+type StageEvent = Extract<RunEvent, { type: "stage" }>;
 
 /** Makes all stages of a partition. Throws what {@linkcode makeStage} throws. */
 export const makePartition = (options: RunOptions, watch: RunWatch = {}): Promise<Made> =>

@@ -270,7 +270,7 @@ export class Generation implements AsyncIterable<string>, Disposable {
 }
 
 /** What {@linkcode continueTokens} takes. */
-export interface ContinueTokensOptions extends ContinueOptions {
+interface ContinueTokensOptions extends ContinueOptions {
   eos: number; // id of the token that ends a text
   vocabulary?: number; // number of ids that may be chosen: those below it
   /**

@@ -36,7 +36,7 @@ export const SAMPLING = section("Sampling", {
  * How a token is chosen; top-p keeps the fewest tokens whose probability sums up to it, after top-k
  * and of what that kept.
  */
-export type Sampling = Pick<Values<typeof SAMPLING>, "temperature" | "topK" | "topP">;
+type Sampling = Pick<Values<typeof SAMPLING>, "temperature" | "topK" | "topP">;
 
 /** Ids of tokens that may come next, and their probabilities, which sum up to 1. */
 interface Candidates {

@@ -47,7 +47,7 @@ export type Values<Table extends Fields> = {
 };
 
 /** The default and the words of a field. A field without a default may be left out. */
-export interface FieldNotes<Default> {
+interface FieldNotes<Default> {
   /** Value where none is given. */
   default?: Default;
   /** Flag on the command line, where it is not the name in kebab case. */
@@ -62,7 +62,7 @@ export interface FieldNotes<Default> {
 type PlaceholderNotes<Default> = FieldNotes<Default> & { value: string };
 
 /** Bounds of a number. The upper bound is 2^53 - 1 unless given, and is not mentioned then. */
-export interface Range {
+interface Range {
   /** Smallest value. */
   min: number;
   /** Largest value. */

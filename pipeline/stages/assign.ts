@@ -77,7 +77,7 @@ export function assignmentPlace(
 /**
  * Reads the prices that settings name: a file, or the run that learned them, for a branch its own.
  */
-export async function readNamedPrices(
+async function readNamedPrices(
   prices: string,
   branch?: Branch,
 ): Promise<Prices | undefined> {

@@ -30,7 +30,7 @@ import { JoinedRows } from "./learn.ts";
 import { type ExpertPart } from "./parts.ts";
 
 /** What is compared. */
-export interface ComparedParts {
+interface ComparedParts {
   run: string;
   parts: readonly ExpertPart[]; // of all experts; where these are alone, of some
   alone: boolean; // whether only parts are there, so that their rows are counted alone

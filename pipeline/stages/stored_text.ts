@@ -23,7 +23,7 @@ import {
 } from "./token_rows.ts";
 
 /** A document as its tokens hold it. */
-export interface StoredDocument {
+interface StoredDocument {
   /** Its id. */
   document: bigint;
   /** The side of the split that it is on. */
@@ -52,7 +52,7 @@ export async function* readRunText(
 }
 
 /** Reads the documents of a block, in the order of its table; with `only` those with these ids. */
-export async function* readStoredText(
+async function* readStoredText(
   making: Pick<Making, "path" | "manifest">,
   block: NamedRows,
   { packing }: Pick<Configuration, "packing">,

@@ -292,7 +292,7 @@ export const roundNode = (round: number, router: number, { branch }: GraphOf): s
 export type NamedRows = Pick<GraphOf["blocks"][number], "name">;
 
 /** What rows of a branch are made of. */
-export type BranchOf = Partial<Pick<GraphOf, "branch">> & { blocks: readonly NamedRows[] };
+type BranchOf = Partial<Pick<GraphOf, "branch">> & { blocks: readonly NamedRows[] };
 
 /** Names what holds the rows of a branch: all blocks, or below the root the branch. */
 export const listBranchRows = ({ branch, blocks }: BranchOf): readonly NamedRows[] =>

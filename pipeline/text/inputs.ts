@@ -30,7 +30,7 @@ export interface InputFile {
 }
 
 /** The files that inputs name. */
-export interface Inputs {
+interface Inputs {
   files: InputFile[]; // the files, in order
   passed: Map<string, number>; // how many files of folders cannot be read, by ending
 }

@@ -32,7 +32,7 @@ const FEWEST_WORDS = 5;
 const LEAST_BITS = 20;
 
 /** What a text has in common with one of those that are looked for. */
-export interface Likeness {
+interface Likeness {
   /** The number of that text. */
   of: number;
   /** Whether the texts are nearly the same, or share a passage. */

@@ -45,7 +45,7 @@ export type StepMetrics = v.InferOutput<typeof STEP_METRICS>;
  */
 export const ROUTING = v.object({ balance: finite, dropped: share });
 /** @ignore */
-export type RoutingSummary = v.InferOutput<typeof ROUTING>;
+type RoutingSummary = v.InferOutput<typeof ROUTING>;
 
 /** Summarises routing from the reports of the sublayers of all layers. */
 export function summarizeRouting(

@@ -27,7 +27,7 @@ import { expandInputs } from "../../pipeline/text/mod.ts";
 import type { Call } from "./command.ts";
 
 /** What ends the work of a pipe, and what shows a line that is no part of its result. */
-export type PipeOptions = Pick<Call<Fields>, "signal" | "tell">;
+type PipeOptions = Pick<Call<Fields>, "signal" | "tell">;
 
 const OF_RUNS = ["run", "part", "json", "force", "check", "reuse"];
 

@@ -82,7 +82,7 @@ export function startProgress(log: Log) {
  * clock ran, and since when; how much was done at the last report, and when one was last shown.
  * Times are in milliseconds.
  */
-export interface Pace extends Record<"first" | "since" | "done" | "reported", number> {
+interface Pace extends Record<"first" | "since" | "done" | "reported", number> {
   /** How much is done per second; undefined until enough has been done. */
   rate?: number;
   /** Seconds that are left; undefined where the total is not known. */

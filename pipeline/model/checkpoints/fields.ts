@@ -6,7 +6,7 @@
 import { MLP_EXPANSION, type ModelConfig, NORM_EPSILON, ROTARY_BASE } from "../shape.ts";
 
 /** How an architecture is described. */
-export interface ArchitectureFields {
+interface ArchitectureFields {
   /** Its name in the shape of a model; GPT-NeoX is what a shape without a name means. */
   architecture?: string;
   /** What names it for other tools. */

@@ -41,7 +41,7 @@ export function weigh({ column, value }: SparseRow, frequencies: ArrayLike<numbe
 }
 
 /** What turns counts of token ids into embeddings. */
-export interface Embedding {
+interface Embedding {
   /** Dimensions of an embedding, d. */
   dimensions: number;
   /** Inverse document frequencies `[V]`. */

@@ -23,7 +23,7 @@ interface Clusters {
 }
 
 /** How clusters are sought. */
-export interface KmeansOptions {
+interface KmeansOptions {
   /** E. */
   experts: number;
   /** Dimensions of a point, d. */

@@ -23,7 +23,7 @@ import { sourcesIn } from "./partition.ts";
  * What experts wrote: the most tokens of a text, the texts by expert, and why there are none, or
  * not those of all.
  */
-export type Samples = { tokens: number; texts: ReadonlyMap<number, string>; reason?: string };
+type Samples = { tokens: number; texts: ReadonlyMap<number, string>; reason?: string };
 
 /** Most sources that are listed, and most experts whose texts are shown. */
 const [MOST_SOURCES, MOST_EXPERTS] = [6, 64];

@@ -1,10 +1,10 @@
 // The run next to the paper: claims with the figures of both, and costs.
 
-import { percent, scientific } from "../../graph/numbers.ts";
+import { percent, scientific, unbrokenBytes } from "../../graph/numbers.ts";
 import type { Cost } from "../../cost/cost.ts";
 import { paperTable, PRINTED_COMMUNICATION as PAPER } from "../../cost/paper.ts";
 import { colour, dots, type Plot } from "../charts.ts";
-import { bytesText, foldedTable, type Html, htmlTable, markup } from "../html.ts";
+import { foldedTable, type Html, htmlTable, markup } from "../html.ts";
 import type { Section } from "../page.ts";
 import type { RunRecord } from "../read.ts";
 import type { Claim } from "../reproduction.ts";
@@ -126,12 +126,12 @@ function communicationTable({ communication }: Cost): Html {
     ["exchanges of scores in router training", String(exchanges), String(PAPER.exchanges)],
     [
       "sent and received per router and exchange",
-      bytesText(bytesPerExchange),
-      bytesText(PAPER.bytesPerExchange),
+      unbrokenBytes(bytesPerExchange),
+      unbrokenBytes(PAPER.bytesPerExchange),
     ],
-    ["the same for the scores of the corpus, once", bytesText(corpusBytes), null],
-    ["exchanged while experts train", bytesText(0), bytesText(0)],
-    [step, bytesText(denseBytesPerStep), bytesText(PAPER.denseBytesPerStep)],
+    ["the same for the scores of the corpus, once", unbrokenBytes(corpusBytes), null],
+    ["exchanged while experts train", unbrokenBytes(0), unbrokenBytes(0)],
+    [step, unbrokenBytes(denseBytesPerStep), unbrokenBytes(PAPER.denseBytesPerStep)],
   ];
   return htmlTable(
     { head: ["communication", "this run", "paper, 1.3B, E = 32"], rows },
@@ -141,10 +141,10 @@ function communicationTable({ communication }: Cost): Html {
 
 function memoryTable({ memory: { expert, routers, inference, routing } }: Cost): Html {
   const rows = [
-    ["training of one expert", bytesText(expert.total)],
-    ["training of all routers side by side", bytesText(routers.total)],
-    ["generation with one expert", bytesText(inference.total)],
-    ["generation, with the routers that choose it", bytesText(inference.total + routing.total)],
+    ["training of one expert", unbrokenBytes(expert.total)],
+    ["training of all routers side by side", unbrokenBytes(routers.total)],
+    ["generation with one expert", unbrokenBytes(inference.total)],
+    ["generation, with the routers that choose it", unbrokenBytes(inference.total + routing.total)],
   ];
   return htmlTable({ head: ["memory on a device", "this run"], rows }, "Memory");
 }

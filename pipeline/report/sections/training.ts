@@ -1,6 +1,6 @@
 // The training of experts and dense models.
 
-import { percent } from "../../graph/numbers.ts";
+import { percent, unbrokenBytes } from "../../graph/numbers.ts";
 import type { Way } from "../../evaluation/evaluation.ts";
 import { allTargets } from "../../stages/targets.ts";
 import { summarizeRouting } from "../../training/metrics.ts";
@@ -13,7 +13,7 @@ import {
   type Plot,
   wayLine,
 } from "../charts.ts";
-import { bytesText, foldedTable, type Html, htmlTable, markup } from "../html.ts";
+import { foldedTable, type Html, htmlTable, markup } from "../html.ts";
 import type { Lacking, Section } from "../page.ts";
 import { type Curve, lacking, type RunRecord } from "../read.ts";
 import { shape, speed, spent } from "./what_ran.ts";
@@ -125,10 +125,10 @@ function switchRouting({ curves, switchCost, config }: RunRecord): Html | null {
   });
   const { inference = 0, expertInference = 0, routing } = switchCost?.memory ?? {};
   const needed = routing
-    ? `the mixture ${bytesText(expertInference + routing)}: one expert and all routers`
-    : `one expert ${bytesText(expertInference)}`;
+    ? `the mixture ${unbrokenBytes(expertInference + routing)}: one expert and all routers`
+    : `one expert ${unbrokenBytes(expertInference)}`;
   const memory = switchCost &&
-    ` To generate, it takes ${bytesText(inference)} of memory, ${needed}.`;
+    ` To generate, it takes ${unbrokenBytes(inference)} of memory, ${needed}.`;
   const head = ["step", "balance", "tokens that no expert took"];
   return markup`<p>How the Switch Transformer chose an expert for every token, over all layers. \
 The balance is 1 where every

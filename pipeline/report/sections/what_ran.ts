@@ -1,6 +1,6 @@
 // What ran: text, models, settings and stages; and what is no longer of the run as it is now.
 
-import { duration, numberText, rough } from "../../graph/numbers.ts";
+import { duration, numberText, rough, unbrokenBytes } from "../../graph/numbers.ts";
 import { setting, type Words, wordText } from "../../../kernels/errors.ts";
 import type { Cost } from "../../cost/cost.ts";
 import type { ModelConfig } from "../../model/shape.ts";
@@ -9,7 +9,6 @@ import { FIELD_NAMES, FIELDS } from "../../settings/configuration.ts";
 import { lineageStepText } from "../../stages/derivation.ts";
 import { type Lack, stagesText } from "../../run/status.ts";
 import {
-  bytesText,
   type Content,
   foldedTable,
   htmlTable,
@@ -100,7 +99,7 @@ export const whatRanSection: Section<RunRecord & { cost: Cost; words?: Words }> 
         spent(summary.seconds),
         folderSpeed(summary),
         summary.files,
-        bytesText(summary.bytes),
+        unbrokenBytes(summary.bytes),
       ],
     ]);
     const head = ["folder", "parts made", "time", "speed", "files", "size"];

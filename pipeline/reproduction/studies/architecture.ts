@@ -26,7 +26,7 @@ const MODELS: Setup["models"] = ["experts", "dense"];
 const GPT_NEOX = "gpt-neox";
 const LLAMA = "llama";
 
-/** Throws an `InputError` where the experts of all runs have another architecture than the paper's. */
+/** Throws an `InputError` where experts have another architecture than the paper's. */
 function check({ expertArchitecture }: Configuration): void {
   const must = say`${
     setting("expertArchitecture")

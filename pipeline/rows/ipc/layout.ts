@@ -39,7 +39,7 @@ interface Region {
 }
 
 /** A batch to check. */
-export interface BatchToCheck {
+interface BatchToCheck {
   where: string; // its name in errors
   columns: readonly Column[]; // by its schema
   header: BatchHeader;

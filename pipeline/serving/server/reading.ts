@@ -72,7 +72,7 @@ export class TextReader {
 }
 
 /** Encodes texts in which special tokens are nothing but text. */
-export type Encode = (texts: string[]) => Promise<Uint32Array[]>;
+type Encode = (texts: string[]) => Promise<Uint32Array[]>;
 
 /** The special tokens of a tokenizer, EOS among them. */
 export class SpecialTokens {

@@ -145,7 +145,7 @@ export async function openService(
 }
 
 /** Counts what happens. */
-export type Metrics = ReturnType<typeof createMetrics>;
+type Metrics = ReturnType<typeof createMetrics>;
 
 const SECONDS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100];
 const NATS = [0.1, 0.3, 1, 3, 10, 30, 100];

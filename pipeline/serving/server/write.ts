@@ -13,7 +13,7 @@ import type { Exchange } from "./service.ts";
 import { isMixed } from "./targets.ts";
 
 /** A token and what its model said of it. */
-export interface ScoredToken {
+interface ScoredToken {
   id: number;
   logProbability: number | null; // in nats, a f32; null for a token that nothing comes before
   // The likeliest tokens in its place, the likeliest first: the same bits where it is among them.

@@ -11,7 +11,7 @@ import { joinBytes } from "../../rows/bytes.ts";
 import { SITE, type Site } from "../site.ts";
 
 /** What of a file has come so far, in bytes. */
-export interface Progress {
+interface Progress {
   path: string;
   bytes: number;
   total: number;

@@ -12,7 +12,7 @@ import { encodeGguf, type GgufType } from "./file.ts";
 import { vocabularyMetadata } from "./vocabulary.ts";
 
 /** What {@link ggufModel} takes apart from the model. */
-export interface GgufOptions {
+interface GgufOptions {
   /** What readers show as the model's name. */
   name: string;
   /** The text of its `tokenizer.json`. */
