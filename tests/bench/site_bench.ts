@@ -3,7 +3,7 @@
  * as a site, visits it twice, and prints of each visit the time from its begin to the first scores
  * of a prompt that is typed at once; then tokens a second, the longest task of the page while
  * tokens come, and the longest time between two frames, in which the device's work counts as well.
- * `--picture` writes an image of the page with all experts' texts side by side.
+ * `--picture` writes an image of the page with that text.
  *
  *   deno task bench:site --run runs/default [--tokens 100] [--prompt TEXT] [--picture page.png]
  */
@@ -36,8 +36,8 @@ async function visit(page: Page, url: string): Promise<void> {
 }
 
 /** Has the page write, and waits for the end. */
-async function write(page: Page, button: string): Promise<void> {
-  await page.click(button);
+async function write(page: Page): Promise<void> {
+  await page.click("#write");
   await until(
     page,
     `document.querySelector("#stop").disabled &&
@@ -73,16 +73,18 @@ await inFolder(async (folder) => {
     const url = await listening.promise;
     await visit(page, url);
     await visit(page, url);
-    await page.evaluate(`document.querySelector("#length").value = ${tokens}`);
-    await write(page, "#write"); // loads the expert, and has the device compile
+    const settings = { length: tokens, temperature: 0.5, seed: 1 };
+    for (const [id, value] of Object.entries(settings)) {
+      await page.evaluate(`document.querySelector("#${id}").value = ${value}`);
+    }
+    await write(page); // loads the expert, and has the device compile
     await page.evaluate(WATCH);
-    await write(page, "#write");
+    await write(page);
     const { task, frame } = await page.evaluate("longest") as { task: number; frame: number };
     console.log(await textOf(page, "#state"));
     const least = task === 0 ? "below 50 ms" : `${task.toFixed(0)} ms`;
     console.log(`longest task ${least}, longest frame ${frame.toFixed(0)} ms`);
     if (picture === "") return;
-    await write(page, "#all");
     await page.screenshot({ path: picture as `${string}.png`, fullPage: true });
   }, GPU_ARGUMENTS).finally(() => closing.abort());
   await served;
