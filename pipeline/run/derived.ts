@@ -229,7 +229,7 @@ export async function derivedNodes(
   const count = tuned ? 0 : derivation.blocks.length;
   const [before, more] = [blocks.slice(0, count), blocks.slice(count)];
   const own = { ...configuration, routers: "", prices: "" };
-  const of = graphOf({
+  const graph = graphOf({
     run,
     configuration: own,
     text,
@@ -237,7 +237,7 @@ export async function derivedNodes(
     ...tuned ? { prompts: true } : { grouped },
     away,
   });
-  const added = { ...of, blocks: more };
+  const added = { ...graph, blocks: more };
   const ids = forgotten.map(({ document }) => BigInt(document));
   const idsByBlock = Map.groupBy(ids, (id) => Number(id >> 24n));
   const keepBlock = (stage: string, name: string, block: Block) => {
@@ -251,23 +251,23 @@ export async function derivedNodes(
     tokenizerBefore(derivation),
     ...before.map((block) => keepBlock(TOKENIZE, tokensNode(block), block)),
     ...tokenizeNodes(added),
-    ...[sequencesNode(of), indexNode(of)],
+    ...[sequencesNode(graph), indexNode(graph)],
     ...fresh || newExpert ? [learnedNode(configuration, derivation, more)] : [],
-    ...split === null ? [] : await dividedNodes(of, derivation, [split]),
+    ...split === null ? [] : await dividedNodes(graph, derivation, [split]),
     ...renumbered ? [routersNode(derivation)] : [],
     ...renumbered || fresh
       ? []
       : [keptNode(LEARN, PARTITIONER, derivation, { where: derivation.partitioner })],
     ...renumbered ? [] : before.map((block) => keepBlock(SCORE, scoresNode(block), block)),
-    ...await scoreNodes(renumbered ? of : added),
-    ...tuned ? await assignNodes(of) : [derivedAssignment(of, derivation, before)],
-    ...splitNodes(of),
-    ...[partIndexNode(of), namesNode(of)],
+    ...await scoreNodes(renumbered ? graph : added),
+    ...tuned ? await assignNodes(graph) : [derivedAssignment(graph, derivation, before)],
+    ...splitNodes(graph),
+    ...[partIndexNode(graph), namesNode(graph)],
     ...beforeNodes(derivation),
   ];
   for (const name of stagesAdded()) {
     const stage = STAGES.get(name)!;
-    if (!stage.onRequest) nodes.push(...await stage.nodes(of, {}));
+    if (!stage.onRequest) nodes.push(...await stage.nodes(graph, {}));
   }
   return nodes;
 }
@@ -405,23 +405,23 @@ function learnedNode(
  * Makes the node of the assignment of all blocks, of which those of `before` are in the other run
  * as well.
  */
-function derivedAssignment(of: GraphOf, derivation: Derivation, before: readonly Block[]): Node {
+function derivedAssignment(graph: GraphOf, derivation: Derivation, before: readonly Block[]): Node {
   const { renumbered, change: { split, forgotten }, experts: { length: experts } } = derivation;
   const origins = derivation.experts.map(({ was }) => was);
   return {
     name: assignmentNode(),
-    needs: [...of.blocks.map(scoresNode), ...split === null ? [] : [assignmentNode([split])]],
+    needs: [...graph.blocks.map(scoresNode), ...split === null ? [] : [assignmentNode([split])]],
     links: { [`assignments/${PRICES}`]: PRICES },
     settings: {
       ...renumbered ? { origins } : {},
       method: "derived",
       experts,
-      order: hashOrder(of.blocks.map(({ name }) => name)),
+      order: hashOrder(graph.blocks.map(({ name }) => name)),
       kept: keysBefore(derivation, before),
       forgotten: sha256(forgotten.map(({ document }) => document).join()),
     },
     revision: 1,
-    maker: oneByOne(ASSIGN, (making) => assign(making, of.blocks, derivation, before)),
+    maker: oneByOne(ASSIGN, (making) => assign(making, graph.blocks, derivation, before)),
   };
 }
 
@@ -429,20 +429,24 @@ function derivedAssignment(of: GraphOf, derivation: Derivation, before: readonly
  * Makes the nodes that learn two routers on the part of an expert that is split, and divide it by
  * them: a branch of a tree.
  */
-async function dividedNodes(of: GraphOf, derivation: Derivation, branch: Branch): Promise<Node[]> {
+async function dividedNodes(
+  graph: GraphOf,
+  derivation: Derivation,
+  branch: Branch,
+): Promise<Node[]> {
   const two = { experts: 2, start: "ctbm", fixed: false } as const;
   const own: GraphOf = {
-    ...of,
-    configuration: { ...of.configuration, ...two, partitioner: "em" },
+    ...graph,
+    configuration: { ...graph.configuration, ...two, partitioner: "em" },
     branch,
   };
   const root: Node = {
     name: assignmentNode([]),
     needs: [],
-    settings: { kept: keysBefore(derivation, of.blocks) },
+    settings: { kept: keysBefore(derivation, graph.blocks) },
     revision: 1,
     maker: oneByOne(ASSIGN, async (making) => {
-      for (const block of of.blocks) await linkBlock(making, derivation, block);
+      for (const block of graph.blocks) await linkBlock(making, derivation, block);
       return {};
     }),
   };

@@ -91,9 +91,11 @@ export async function planPartition(options: PlanOptions): Promise<PartitionPlan
   const sequences = Math.ceil(tokens / c.sequenceLength * 1.1);
   const { notes, ...speed } = await findSpeed(options, c, adapter);
   const { run } = options;
-  const of: EstimateOf = { run, configuration: c, characters, sequences, ...speed };
+  const workload: EstimateOf = { run, configuration: c, characters, sequences, ...speed };
   const estimates = await Promise.all(
-    stages.map(async (state) => withState(state, await STAGES.get(state.stage)!.estimate(of, {}))),
+    stages.map(async (state) =>
+      withState(state, await STAGES.get(state.stage)!.estimate(workload, {}))
+    ),
   );
   const wanted = (c.rounds + 1) * c.roundSequences * c.experts;
   const learns = c.routers === "" && findKind(c).models === true;
@@ -213,8 +215,8 @@ export async function planModels(
   { together = false, ...options }: ModelsPlanOptions,
 ): Promise<PartitionPlan> {
   const { run, force = false, resume = false, memory = Infinity } = options;
-  const { of, notes } = await estimateOfRun(options, resume ? trainingSettings() : []);
-  const { configuration } = of;
+  const { workload, notes } = await estimateOfRun(options, resume ? trainingSettings() : []);
+  const { configuration } = workload;
   const targets = choose(configuration);
   const request: TrainRequest = { targets, options };
   const graph = await listRequested(run, configuration, "train-expert", request);
@@ -224,9 +226,11 @@ export async function planModels(
   const { estimate } = STAGES.get("train-expert")!;
   const stages = await Promise.all(targets.map(async (target, i) => {
     const own: TrainRequest = { targets: [target], options };
-    return withState(states[i], await estimate(of, own));
+    return withState(states[i], await estimate(workload, own));
   }));
-  const fits = options.memory === undefined ? [] : [microBatchNote(of, options.memory, options)];
+  const fits = options.memory === undefined
+    ? []
+    : [microBatchNote(workload, options.memory, options)];
   const plan = planned(options, null, stages, [...notes, ...fits], []);
   if (!together) return plan;
   const needed = stages.filter(({ action }) => action !== "up to date")
@@ -264,13 +268,13 @@ export async function planRequests(
   },
 ): Promise<PartitionPlan> {
   const { run, check, force } = options;
-  const { of, notes } = await estimateOfRun(options);
+  const { workload, notes } = await estimateOfRun(options);
   const stages: StageEstimate[] = [];
   for (const request of requests) {
-    const graph = await listRequested(run, of.configuration, stage, request, { check });
+    const graph = await listRequested(run, workload.configuration, stage, request, { check });
     const again = force ? graph.flatMap(({ name, given }) => given ? [] : name) : [];
     const states = await stageStates(new Walk(run, graph, { check, again }));
-    const all = await STAGES.get(stage)!.estimate(of, request);
+    const all = await STAGES.get(stage)!.estimate(workload, request);
     const nodes = states.reduce((sum, state) => sum + state.nodes, 0);
     for (const state of states) {
       const share = state.nodes / nodes;
@@ -285,14 +289,14 @@ export async function planRequests(
 async function estimateOfRun(
   options: PlanOptions,
   accepted: readonly (keyof Configuration)[] = [],
-): Promise<{ of: EstimateOf; notes: Text[] }> {
+): Promise<{ workload: EstimateOf; notes: Text[] }> {
   const { run, sources = {}, force = false, variants } = options;
   await needConfiguration(run);
   const { configuration, adapter } = await resolveSettings(run, sources, force, accepted);
   const { notes, ...speed } = await findSpeed(options, configuration, adapter);
   const { tokens, trainSequences, testSequences } = await readTextCounts(run) ??
     { tokens: 0, trainSequences: 0, testSequences: 0 };
-  const of: EstimateOf = {
+  const workload: EstimateOf = {
     run,
     configuration,
     characters: tokens * charactersPerToken(configuration),
@@ -300,7 +304,7 @@ async function estimateOfRun(
     loss: variants?.loss,
     ...speed,
   };
-  return { of, notes };
+  return { workload, notes };
 }
 
 /**

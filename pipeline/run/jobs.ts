@@ -429,12 +429,12 @@ async function planAll(
   if (!partition.text.blocks) return { partition, targets, choices, graph: partition.nodes };
   // An evaluation is of all that are there.
   const models = all.filter((target) => trained.includes(target) || targets.includes(target));
-  const of = requestGraph(run, configuration, look.recorded);
+  const graph = requestGraph(run, configuration, look.recorded);
   const training: TrainRequest = { targets };
   const evaluation: EvaluateRequest = { models, choices: asked };
   const requests: Requested[] = [
     { stage: "train-expert", request: training },
-    ...(await adoptRequests(of)).map((request) => ({ stage: ADOPT, request })),
+    ...(await adoptRequests(graph)).map((request) => ({ stage: ADOPT, request })),
     { stage: EVALUATE, request: evaluation },
   ];
   for (const name of zeroShot?.tasks ?? []) {
@@ -442,5 +442,5 @@ async function planAll(
     const request = { name, models, ...await askedOf(name, { data: zeroShot?.data }) };
     requests.push({ stage: ZERO_SHOT, request });
   }
-  return { partition, targets, choices, graph: await runGraph(partition.nodes, of, requests) };
+  return { partition, targets, choices, graph: await runGraph(partition.nodes, graph, requests) };
 }

@@ -111,9 +111,9 @@ export const readLeaks = async (run: string): Promise<Set<bigint>> =>
 
 /** Tells how what was found in a run stands; it is missing where nobody has looked. */
 export async function overlapState(run: string): Promise<StageState["state"]> {
-  const of = requestGraph(run, await needConfiguration(run), true);
-  const requests = (await overlapRequests(of)).map((request) => ({ stage: OVERLAP, request }));
-  const [stage] = await stageStates(new Walk(run, await runGraph([], of, requests)));
+  const graph = requestGraph(run, await needConfiguration(run), true);
+  const requests = (await overlapRequests(graph)).map((request) => ({ stage: OVERLAP, request }));
+  const [stage] = await stageStates(new Walk(run, await runGraph([], graph, requests)));
   return stage?.state ?? "missing";
 }
 

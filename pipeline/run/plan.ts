@@ -68,11 +68,11 @@ export async function partitionGraph(
     : await lookAtText(run, configuration, given, { keep, check });
   const { blocks, unpacked } = text;
   const away = derivation?.away ?? [];
-  const of = graphOf({ run, configuration, text, blocks: blocks ?? [], recorded, away });
+  const graph = graphOf({ run, configuration, text, blocks: blocks ?? [], recorded, away });
   const nodes: Node[] = [];
   // What settings name is read before text is unpacked as well, so that it is refused before
   // anything is made if it is not there.
-  for (const stage of partitionStages()) nodes.push(...await stage.nodes(of, {}));
+  for (const stage of partitionStages()) nodes.push(...await stage.nodes(graph, {}));
   return { text, nodes: blocks ? nodes : unpacked };
 }
 
@@ -96,10 +96,10 @@ export async function listRequested(
   { check = false } = {},
 ): Promise<readonly Node[]> {
   const stage = STAGES.get(name)!;
-  const of = requestGraph(run, configuration);
-  if (!stage.readsText) return withGiven(await stage.nodes(of, request));
+  const graph = requestGraph(run, configuration);
+  if (!stage.readsText) return withGiven(await stage.nodes(graph, request));
   const { text } = await partitionGraph(run, configuration, { keep: true, check });
-  return withGiven(await stage.nodes({ ...of, text, blocks: text.blocks ?? [] }, request));
+  return withGiven(await stage.nodes({ ...graph, text, blocks: text.blocks ?? [] }, request));
 }
 
 /** Puts the nodes before others that these need and that nobody here makes: they must be there. */
@@ -120,11 +120,11 @@ export interface Requested {
 }
 
 /** Lists what was asked of a run, as its manifests tell, and what every run is to have. */
-export async function listRequests(of: GraphOf): Promise<Requested[]> {
+export async function listRequests(graph: GraphOf): Promise<Requested[]> {
   const all: Requested[] = [];
   for (const [stage, { onRequest, requests }] of STAGES) {
     if (!onRequest) continue;
-    for (const request of await requests?.(of) ?? [{}]) all.push({ stage, request });
+    for (const request of await requests?.(graph) ?? [{}]) all.push({ stage, request });
   }
   return all;
 }
@@ -135,7 +135,7 @@ export async function listRequests(of: GraphOf): Promise<Requested[]> {
  */
 export async function runGraph(
   partition: readonly Node[],
-  of: GraphOf,
+  graph: GraphOf,
   requests: readonly Requested[],
 ): Promise<Node[]> {
   const known = new Map<string, Node>();
@@ -145,8 +145,8 @@ export async function runGraph(
   };
   partition.forEach(add);
   for (const { stage, request } of requests) {
-    const asked = { name: stage, command: task(stage, { run: of.run }), optional: true };
-    for (const node of await STAGES.get(stage)!.nodes(of, request)) {
+    const asked = { name: stage, command: task(stage, { run: graph.run }), optional: true };
+    for (const node of await STAGES.get(stage)!.nodes(graph, request)) {
       add(node.maker === GIVEN || node.asked ? node : { ...node, asked });
     }
   }
@@ -166,8 +166,8 @@ export async function wholeGraph(
     if (recorded || !(error instanceof InputError)) throw error;
     return partitionGraph(run, configuration, { recorded: true });
   });
-  const of = requestGraph(run, configuration, true);
-  return await runGraph(partition.nodes, of, await listRequests(of));
+  const graph = requestGraph(run, configuration, true);
+  return await runGraph(partition.nodes, graph, await listRequests(graph));
 }
 
 /** Throws an `InputError` where text is to be split by labels that nothing tells. */

@@ -91,8 +91,8 @@ export async function readStatus(run: string): Promise<RunStatus> {
   const owners = await listOwners(run);
   const parts = await partsAlone(run);
   const { plan, unseen } = parts.length > 0 ? {} : await planStatus(run, configuration);
-  const of = requestGraph(run, configuration, true);
-  const nodes = await runGraph(plan?.nodes ?? [], of, await listRequests(of));
+  const graph = requestGraph(run, configuration, true);
+  const nodes = await runGraph(plan?.nodes ?? [], graph, await listRequests(graph));
   const walk = new Walk(run, nodes);
   const states = plan
     ? await partitionStates(configuration, plan.text, walk, owners)

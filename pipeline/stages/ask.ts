@@ -83,8 +83,8 @@ interface Asking extends ZeroShotOptions, EvaluationOf {
 }
 
 /** Lists the node of a task, after those that it needs as these lie in the run. */
-export async function askNodes(of: GraphOf, request: AskRequest): Promise<Node[]> {
-  const { run, configuration, recorded } = of;
+export async function askNodes(graph: GraphOf, request: AskRequest): Promise<Node[]> {
+  const { run, configuration, recorded } = graph;
   const { name, models, settings } = request;
   const place = `${ZERO_SHOT}/${name}`;
   const asked: Asked = {
@@ -100,12 +100,12 @@ export async function askNodes(of: GraphOf, request: AskRequest): Promise<Node[]
 }
 
 async function madeOf(
-  of: EvaluationOf,
+  subject: EvaluationOf,
   { name, settings, options, path }: AskRequest,
 ): Promise<Node[]> {
-  const { prefix, seed } = of.configuration;
+  const { prefix, seed } = subject.configuration;
   const isMade = MADE_TASKS.has(name);
-  const { given, partitioner, weights, routers } = await gatherAsked(of, isMade);
+  const { given, partitioner, weights, routers } = await gatherAsked(subject, isMade);
   return [...given, {
     name: `${ZERO_SHOT}/${name}`,
     needs: [TOKENIZER, ...isMade ? [ALL_TEST] : [], ...partitioner, ...weights],
@@ -114,7 +114,7 @@ async function madeOf(
     revision: askRevision(name),
     maker: oneByOne(
       ZERO_SHOT,
-      (making, work) => ask(making, work, { ...of, ...options, name, path }),
+      (making, work) => ask(making, work, { ...subject, ...options, name, path }),
     ),
   }];
 }
@@ -171,24 +171,24 @@ async function findQuestions(name: string, folder: string | undefined): Promise<
   );
 }
 
-async function ask(making: Making, work: Work, of: Asking): Promise<Record<string, unknown>> {
+async function ask(making: Making, work: Work, asking: Asking): Promise<Record<string, unknown>> {
   const { openMixture } = await import("../serving/mixture.ts");
   const { askQuestions } = await import("../evaluation/choices/score.ts");
   const { tokenizerIn } = await import("../text/tokenizer.ts");
-  const { configuration, models, name, path, limit = Infinity, mix = [] } = of;
+  const { configuration, models, name, path, limit = Infinity, mix = [] } = asking;
   const { run, emit, signal } = work;
   const task = MADE_TASKS.get(name) ?? TASKS.get(name)!;
   const warn = (message: Text) => emit({ type: "warning", message });
   const { routers, prefix, seed, eos, partitioner, experts, sequenceLength: longest } =
     configuration;
-  listMixes(of, { kind: partitioner, experts }); // before questions are read
+  listMixes(asking, { kind: partitioner, experts }); // before questions are read
   const tokenizer = await tokenizerIn(making.path(TOKENIZER), { eos });
-  const published = await readAllQuestions(making, work, of, tokenizer);
+  const published = await readAllQuestions(making, work, asking, tokenizer);
   const bySet = Map.groupBy(published, ({ set }) => set);
   const first = new Set(bySet.values().flatMap((questions) => questions.slice(0, limit)));
   const questions = published.filter((question) => first.has(question));
   const prompts = await encodeQuestions(tokenizer, questions, longest);
-  if (of.routing !== "choice" && questions.every(({ context }) => context === "")) {
+  if (asking.routing !== "choice" && questions.every(({ context }) => context === "")) {
     const flag = setting("routeWithChoice");
     const fact = say`${name} has no text before its choices, so expert 0 answers all of it`;
     warn(say`${fact}: ${flag} lets choices route`);
@@ -201,7 +201,7 @@ async function ask(making: Making, work: Work, of: Asking): Promise<Record<strin
     gpu: await work.gpu(),
   });
   const result: ZeroShotResult = await askQuestions({
-    ...of,
+    ...asking,
     task,
     mixture,
     questions,

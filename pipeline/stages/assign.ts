@@ -99,9 +99,9 @@ async function readNamedPrices(
 export const hashOrder = (names: readonly string[]): string => sha256(names.join()).slice(0, 16);
 
 /** Makes one node for all blocks, or with given prices one for each; one for a branch. */
-export async function assignNodes(of: GraphOf): Promise<Node[]> {
-  const places = Map.groupBy(listBranchRows(of), (block) => assignmentPlace(block, of).node);
-  return await orGiven(ASSIGN, [...places.keys()], priced(of, places), of.recorded);
+export async function assignNodes(graph: GraphOf): Promise<Node[]> {
+  const places = Map.groupBy(listBranchRows(graph), (block) => assignmentPlace(block, graph).node);
+  return await orGiven(ASSIGN, [...places.keys()], priced(graph, places), graph.recorded);
 }
 
 async function priced(
@@ -119,8 +119,8 @@ async function priced(
     ...assignment.byChunk ? { chunk: chooseChunk(configuration) } : {},
   };
   const maker = oneByOne(ASSIGN, async (making) => {
-    const of = { configuration, blocks: places.get(making.node.name)!, branch };
-    const { sequences, ...found } = await assignBlocks(making, assignment, of);
+    const placing = { configuration, blocks: places.get(making.node.name)!, branch };
+    const { sequences, ...found } = await assignBlocks(making, assignment, placing);
     // Rows of a tree are counted once, with all branches.
     return branch ? found : { sequences, ...found };
   });
@@ -156,9 +156,9 @@ async function assignBlocks(
     : undefined;
   const all = { count: train.count, experts, chunk };
   const { expert, proof } = await assignRows(train, assignment, all, (i) => order?.at(i) ?? i);
-  const of = { configuration, blocks, branch };
-  await writeAssigned(making, of, "train", assignedRows(train, experts, expert));
-  await writeAssigned(making, of, "test", assignedRows(test, experts));
+  const placing = { configuration, blocks, branch };
+  await writeAssigned(making, placing, "train", assignedRows(train, experts, expert));
+  await writeAssigned(making, placing, "test", assignedRows(test, experts));
   const { prefix, routers: partitioner, costs } = train.lineage as Lineage;
   if (prices === "" && train.count >= experts) {
     const found = proof?.prices ?? await learnPrices(train, all, seed);
@@ -244,7 +244,7 @@ async function assignRows(
  */
 export async function writeAssigned(
   making: Making,
-  { blocks, ...of }: Placing & { blocks: readonly NamedRows[] },
+  { blocks, ...placing }: Placing & { blocks: readonly NamedRows[] },
   side: "train" | "test",
   { count, batch }: { count: number; batch: (from: number, to: number) => RecordBatch },
 ): Promise<void> {
@@ -256,7 +256,7 @@ export async function writeAssigned(
     const batches = function* () {
       for (let at = begin; at < end; at += ROWS) yield batch(at, Math.min(end, at + ROWS));
     };
-    await writeRows(making, assignmentPlace(block, of).file(side), batches(), batch(0, 0));
+    await writeRows(making, assignmentPlace(block, placing).file(side), batches(), batch(0, 0));
   }
 }
 

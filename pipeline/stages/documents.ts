@@ -139,8 +139,8 @@ async function* indexedRows(making: Making, blocks: readonly Block[]): AsyncGene
 }
 
 /** Makes the node of the index with the expert of every document. */
-export function partIndexNode(of: GraphOf): Node {
-  const places = new Set(of.blocks.map((block) => assignmentPlace(block, of).node));
+export function partIndexNode(graph: GraphOf): Node {
+  const places = new Set(graph.blocks.map((block) => assignmentPlace(block, graph).node));
   return {
     name: PART_INDEX,
     needs: [INDEX, SEQUENCES, ...places],
@@ -151,7 +151,7 @@ export function partIndexNode(of: GraphOf): Node {
       await writeRows(
         making,
         DOCUMENTS,
-        rowsWithExperts(making, of),
+        rowsWithExperts(making, graph),
         documentBatch(SPLIT, PART_COLUMNS, []),
       );
       return {};
@@ -159,8 +159,8 @@ export function partIndexNode(of: GraphOf): Node {
   };
 }
 
-async function* rowsWithExperts(making: Making, of: GraphOf): AsyncGenerator<RecordBatch> {
-  const next = of.blocks.values();
+async function* rowsWithExperts(making: Making, graph: GraphOf): AsyncGenerator<RecordBatch> {
+  const next = graph.blocks.values();
   let experts = new Map<bigint, Map<number, number>>();
   let left = 0; // of the block
   for await (const batch of readArrow(`${making.path(INDEX)}/${DOCUMENTS}`)) {
@@ -170,7 +170,7 @@ async function* rowsWithExperts(making: Making, of: GraphOf): AsyncGenerator<Rec
       while (left === 0) {
         const block = next.next().value!;
         left = Number(making.manifest(tokensNode(block)).result.documents);
-        experts = await countExperts(making, block, of);
+        experts = await countExperts(making, block, graph);
       }
       left--;
       rows.push({ ...row, ...nameExpert(experts.get(row.document) ?? new Map()) });
@@ -195,10 +195,10 @@ function nameExpert(counts: ReadonlyMap<number, number>): Pick<DocumentRow, "exp
 async function countExperts(
   making: Making,
   block: Block,
-  of: GraphOf,
+  graph: GraphOf,
 ): Promise<Map<bigint, Map<number, number>>> {
   const counts = new Map<bigint, Map<number, number>>();
-  const { node, file } = assignmentPlace(block, of);
+  const { node, file } = assignmentPlace(block, graph);
   for (const [side, name] of [["train", TRAIN], ["test", TEST]] as const) {
     using tokens = await openNeeded(making, [{ need: tokensNode(block), file: name }]);
     using assigned = await openNeeded(making, [{ need: node, file: file(side) }]);

@@ -39,8 +39,8 @@ const [QUESTIONS, CHOICES] = [1000, 4]; // of a task, where nothing says how man
 export const NOTHING: Estimate = { seconds: 0, diskBytes: 0, memoryBytes: 0 };
 
 /** Estimates how long FLOPs of a model take. */
-const secondsFor = (flops: number, model: ModelConfig, of: EstimateOf): number =>
-  slowedFlops(flops, model, of.kind) / of.flops;
+const secondsFor = (flops: number, model: ModelConfig, workload: EstimateOf): number =>
+  slowedFlops(flops, model, workload.kind) / workload.flops;
 
 /** Estimates the hashing and unpacking of text. */
 export const estimateCorpus = (
@@ -70,12 +70,12 @@ export const estimateTokens = ({ configuration, characters, sequences }: Estimat
 });
 
 /** Estimates the learning of a partitioner. */
-export function estimateLearning(of: EstimateOf): Estimate {
-  const { configuration, sequences, kind } = of;
+export function estimateLearning(workload: EstimateOf): Estimate {
+  const { configuration, sequences, kind } = workload;
   const { partitionerSample, sequenceLength, vocabularySize } = configuration;
   if (!findKind(configuration).models) { // it learns on a sample, by sparse products
     const tokens = Math.min(sequences, partitionerSample) * sequenceLength;
-    const seconds = tokens * (16 * DIMENSIONS + 80 * configuration.experts) / of.flops * 10;
+    const seconds = tokens * (16 * DIMENSIONS + 80 * configuration.experts) / workload.flops * 10;
     return {
       seconds,
       diskBytes: 4 * DIMENSIONS * vocabularySize,
@@ -90,15 +90,15 @@ export function estimateLearning(of: EstimateOf): Estimate {
   const { total } = routerMemory(router, { batch, length, models, prefix, kind });
   const drawn = models * roundSequences * routedTokens(configuration, true) * 4;
   return {
-    seconds: secondsFor(rounds * roundFlops(configuration), router, of),
+    seconds: secondsFor(rounds * roundFlops(configuration), router, workload),
     diskBytes: 16 * parameterCount(router) * models * widths.length,
     memoryBytes: total + drawn,
   };
 }
 
 /** Estimates the scoring of all sequences. */
-export function estimateScores(of: EstimateOf): Estimate {
-  const { configuration, sequences, kind } = of;
+export function estimateScores(workload: EstimateOf): Estimate {
+  const { configuration, sequences, kind } = workload;
   const passes = countPasses(configuration);
   const diskBytes = scoreBytes(passes, sequences);
   if (!hasRouters(configuration)) {
@@ -109,7 +109,7 @@ export function estimateScores(of: EstimateOf): Estimate {
   const batch = rowsPerPass(Infinity, router, prefix, scoreBatch || undefined);
   const models = Math.max(...listWidths(configuration));
   return {
-    seconds: secondsFor(sequences * passes * forwardFlops(router, 1, prefix), router, of),
+    seconds: secondsFor(sequences * passes * forwardFlops(router, 1, prefix), router, workload),
     diskBytes,
     memoryBytes: routingMemory(router, { prefix, batch, models, kind }).total,
   };
@@ -136,19 +136,19 @@ export const estimateSplit = ({ configuration, sequences }: EstimateOf): Estimat
  * the memory of the one that takes most.
  */
 export async function estimateTraining(
-  of: EstimateOf,
+  workload: EstimateOf,
   { targets, options = {} }: TrainRequest,
 ): Promise<Estimate> {
-  const { configuration, kind, loss } = of;
+  const { configuration, kind, loss } = workload;
   const { recompute, keep = 2, checkpointEvery = 200 } = options;
   const { microBatch, sequenceLength: length, saveDtype, expertBatch, dtype } = configuration;
   const again = recompute ? 4 / 3 : 1; // a forward pass more to three
   const sum = { ...NOTHING };
   for (const target of targets) {
     const [model, batch] = [await target.model(configuration), target.batch(configuration)];
-    const steps = await target.steps(configuration, await trainingText(target, of));
+    const steps = await target.steps(configuration, await trainingText(target, workload));
     const kept = checkpointEvery > 0 ? Math.min(keep, Math.floor(steps / checkpointEvery)) : 0;
-    sum.seconds += secondsFor(again * steps * trainingFlops(model, batch, length), model, of);
+    sum.seconds += secondsFor(again * steps * trainingFlops(model, batch, length), model, workload);
     // Weights, and two moments next to them.
     sum.diskBytes += parameterCount(model) * ((saveDtype === "f32" ? 4 : 2) + 12 * kept);
     const { total } = trainingMemory(model, {
@@ -192,12 +192,12 @@ export function estimateAdoption({ configuration }: EstimateOf): Estimate {
 
 /** Estimates the scoring of held-out sequences by all models, one after another. */
 export async function estimateEvaluation(
-  of: EstimateOf,
+  workload: EstimateOf,
   { models }: EvaluateRequest,
 ): Promise<Estimate> {
-  const { configuration: { holdout }, run, sequences } = of;
+  const { configuration: { holdout }, run, sequences } = workload;
   const heldOut = (await readTextCounts(run))?.testSequences ?? holdout * sequences;
-  const answering = await estimateAnswers(of, models, heldOut);
+  const answering = await estimateAnswers(workload, models, heldOut);
   return { ...answering, diskBytes: 4 * heldOut * models.length };
 }
 
@@ -206,29 +206,29 @@ export async function estimateEvaluation(
  * of all text.
  */
 export async function estimateQuestions(
-  of: EstimateOf,
+  workload: EstimateOf,
   { models, settings }: AskRequest,
 ): Promise<Estimate> {
   const asked = settings?.limit ? Math.min(QUESTIONS, Number(settings.limit)) : QUESTIONS;
   const others = models.filter(({ expert }) => expert === undefined);
   const answering = models.slice(0, 1).concat(others);
-  return { ...await estimateAnswers(of, answering, CHOICES * asked), diskBytes: 100e3 };
+  return { ...await estimateAnswers(workload, answering, CHOICES * asked), diskBytes: 100e3 };
 }
 
 /** Estimates the passes of models over so many sequences each, and their routing. */
 async function estimateAnswers(
-  of: EstimateOf,
+  workload: EstimateOf,
   models: readonly Target[],
   sequences: number,
 ): Promise<Estimate> {
-  const { configuration, kind } = of;
+  const { configuration, kind } = workload;
   const { sequenceLength: length } = configuration;
-  const routing = estimateScores({ ...of, sequences });
+  const routing = estimateScores({ ...workload, sequences });
   let { seconds } = routing;
   let memoryBytes = 0;
   for (const target of models) {
     const model = await target.model(configuration);
-    seconds += secondsFor(sequences * forwardFlops(model, 1, length), model, of);
+    seconds += secondsFor(sequences * forwardFlops(model, 1, length), model, workload);
     const batch = rowsPerPass(Infinity, model, length);
     const { total } = inferenceMemory(model, { capacity: 0, batch, length, kind });
     memoryBytes = Math.max(memoryBytes, total);

@@ -88,13 +88,13 @@ export async function gatherAsked({ configuration, tokens, models }: EvaluationO
 
 /** Makes the nodes of an evaluation, after the nodes that it is given. */
 export async function evaluateNodes(
-  of: EvaluationOf,
+  subject: EvaluationOf,
   choices: EvaluationChoices = {},
 ): Promise<Node[]> {
-  const { configuration: { prefix, seed }, models } = of;
-  const { given, partitioner, weights, routers } = await gatherAsked(of);
+  const { configuration: { prefix, seed }, models } = subject;
+  const { given, partitioner, weights, routers } = await gatherAsked(subject);
   // Another adapter rounds differently, but whoever scored first is believed.
-  const scorer = oneByOne(EVALUATE, (making, work) => score(making, work, of));
+  const scorer = oneByOne(EVALUATE, (making, work) => score(making, work, subject));
   const { resamples = RESAMPLES, ...several } = choices;
   // Mixes need single tokens.
   const passes = choices.mix?.length ? models.filter(({ expert }) => expert === undefined) : models;
@@ -113,7 +113,7 @@ export async function evaluateNodes(
       settings: { format: EVALUATION_FORMAT, prefix, seed, resamples, ...routers, ...several },
       links: { [RESULT]: RESULT, [DOCUMENTS]: DOCUMENTS },
       revision: 4,
-      maker: oneByOne(EVALUATE, (making, work) => putTogether(making, work, of, choices)),
+      maker: oneByOne(EVALUATE, (making, work) => putTogether(making, work, subject, choices)),
     },
   ];
 }
@@ -190,21 +190,21 @@ async function open(
 async function score(
   making: Making,
   work: Work,
-  of: EvaluationOf,
+  subject: EvaluationOf,
 ): Promise<Record<string, unknown>> {
   const { variantRevision } = await import("../../kernels/device/variants.ts");
   const { scoreModel } = await import("../evaluation/passes.ts");
   const { emit, signal } = work;
   const { adapter, variants } = await work.gpu();
-  const model = of.models.find((model) => modelScoresNode(model) === making.node.name)!;
+  const model = subject.models.find((model) => modelScoresNode(model) === making.node.name)!;
   const { entries, tokenizer } = making.manifest(TOKENIZER).result;
-  const { sequenceLength } = of.configuration;
-  const counts = of.tokens.map((name) => Number(making.manifest(name).result.testSequences));
+  const { sequenceLength } = subject.configuration;
+  const counts = subject.tokens.map((name) => Number(making.manifest(name).result.testSequences));
   const total = counts.reduce((a, b) => a + b, 0);
   let done = 0;
   const onRows = (rows: number) =>
     emit({ type: "progress", stage: EVALUATE, done: done += rows, total, unit: "sequences" });
-  const text = await open(making, work, of);
+  const text = await open(making, work, subject);
   const { nll } = await scoreModel(modelName(model), { ...text, onRows, signal }, {
     tokenizer: String(tokenizer),
     vocabulary: Number(entries),
@@ -221,23 +221,23 @@ async function score(
 async function putTogether(
   making: Making,
   work: Work,
-  of: EvaluationOf,
+  subject: EvaluationOf,
   { routeBy, beam, ...choices }: EvaluationChoices,
 ): Promise<Record<string, unknown>> {
   const { loadCheckpointConfig } = await import("../model/checkpoints/hugging_face_config.ts");
   const { evaluate } = await import("../evaluation/evaluate.ts");
   const { writeDocumentScores } = await import("../evaluation/tables.ts");
   const { run, emit, signal } = work;
-  const { prefix, sequenceLength, seed, routers, levels } = of.configuration;
+  const { prefix, sequenceLength, seed, routers, levels } = subject.configuration;
   const onWarning = (message: Text) => emit({ type: "warning", message });
-  of.doubts?.forEach(onWarning);
+  subject.doubts?.forEach(onWarning);
   const { kind, routes } = await partitionerKind(routers || making.path(PARTITIONER));
   if (!routes) {
     onWarning(
       `parts by ${kind} cannot route a prompt: held-out sequences go where their true labels say`,
     );
   }
-  const text = await open(making, work, of, beam);
+  const text = await open(making, work, subject, beam);
   const tokenizer = new TextDecoder().decode(
     await readVerified(`${making.path(TOKENIZER)}/${TOKENIZER_FILE}`),
   );
@@ -255,9 +255,9 @@ async function putTogether(
     sequenceLength,
     seed,
     signal,
-    baselines: listBaselines(of.models),
+    baselines: listBaselines(subject.models),
     scores: async (name) => {
-      const model = of.models.find((model) => modelName(model) === name)!;
+      const model = subject.models.find((model) => modelName(model) === name)!;
       const bytes = await readVerified(`${making.path(modelScoresNode(model))}/${NLL}`);
       const { config, notes } = await loadCheckpointConfig(making.path(model.node));
       return { config, notes, nll: new Float32Array(bytes.buffer) };

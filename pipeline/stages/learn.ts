@@ -65,8 +65,11 @@ import {
 } from "./token_rows.ts";
 import { countSources } from "./tokenize.ts";
 
-const listRound = (round: number, of: GraphOf): string[] =>
-  Array.from({ length: of.configuration.experts }, (_, router) => roundNode(round, router, of));
+const listRound = (round: number, graph: GraphOf): string[] =>
+  Array.from(
+    { length: graph.configuration.experts },
+    (_, router) => roundNode(round, router, graph),
+  );
 
 const pickValues = (configuration: Configuration, names: readonly (keyof Configuration)[]) =>
   Object.fromEntries(
@@ -78,25 +81,25 @@ const pickValues = (configuration: Configuration, names: readonly (keyof Configu
  * Makes the nodes that learn the partitioner, or that of a branch; the last one is the partitioner
  * itself.
  */
-export function learnNodes(of: GraphOf): Node[] {
-  const kind = findKind(of.configuration);
-  if (kind.kind !== "em") return [learnNode(partitionerNode(of.branch), kind, of)];
-  const start = of.configuration.start === "ctbm"
-    ? [learnNode(startNode(of), PARTITIONERS.get("ctbm")!, of)]
+export function learnNodes(graph: GraphOf): Node[] {
+  const kind = findKind(graph.configuration);
+  if (kind.kind !== "em") return [learnNode(partitionerNode(graph.branch), kind, graph)];
+  const start = graph.configuration.start === "ctbm"
+    ? [learnNode(startNode(graph), PARTITIONERS.get("ctbm")!, graph)]
     : [];
-  return [...start, ...roundNodes(of), routersNode(of, start.map(({ name }) => name))];
+  return [...start, ...roundNodes(graph), routersNode(graph, start.map(({ name }) => name))];
 }
 
 /** Makes the node of a kind that learns at once. */
-function learnNode(name: string, kind: PartitionerKind, of: GraphOf): Node {
-  const { configuration, blocks } = of;
+function learnNode(name: string, kind: PartitionerKind, graph: GraphOf): Node {
+  const { configuration, blocks } = graph;
   return {
     name,
-    needs: [ALL_TRAIN, ...rowNeeds(of)],
+    needs: [ALL_TRAIN, ...rowNeeds(graph)],
     settings: { partitioner: kind.kind, ...pickValues(configuration, kind.settings) },
     revision: kind.revision,
     maker: oneByOne(LEARN, async (making, { emit, signal }) => {
-      using rows = await branchRows(making, of, TRAIN);
+      using rows = await branchRows(making, graph, TRAIN);
       const { vocabulary, eos, tokenizer } = rows.lineage!;
       const sources = [...countSources(making, blocks)].map(([name, { tokens }]) =>
         [name, tokens.train] as const
@@ -131,27 +134,27 @@ const SETTINGS = [
   ...listNames(OPTIMISER),
 ];
 
-function roundNodes(of: GraphOf): Node[] {
-  const { experts, rounds, start, fixed } = of.configuration;
-  const settings = { ...pickValues(of.configuration, SETTINGS), ...fixed ? { fixed } : {} };
+function roundNodes(graph: GraphOf): Node[] {
+  const { experts, rounds, start, fixed } = graph.configuration;
+  const settings = { ...pickValues(graph.configuration, SETTINGS), ...fixed ? { fixed } : {} };
   let bank: import("./round_bank.ts").RoundBank | undefined;
   const maker: Maker = {
     stage: LEARN,
     together: experts, // those of a round, as the next ones need all of them
     async make(all, work) {
       const { RoundBank } = await import("./round_bank.ts");
-      bank ??= new RoundBank(of);
+      bank ??= new RoundBank(graph);
       return await bank.make(Number(all[0].node.settings.round), all, work);
     },
     close: () => bank?.close(),
   };
   return Array.from({ length: rounds }, (_, i) => i + 1).flatMap((round) =>
-    listRound(round, of).map((name, router): Node => ({
+    listRound(round, graph).map((name, router): Node => ({
       name,
       needs: [
-        ...[ALL_TRAIN, ...rowNeeds(of)],
-        ...start === "ctbm" && (round === 1 || fixed) ? [startNode(of)] : [],
-        ...round === 1 ? [] : listRound(round - 1, of),
+        ...[ALL_TRAIN, ...rowNeeds(graph)],
+        ...start === "ctbm" && (round === 1 || fixed) ? [startNode(graph)] : [],
+        ...round === 1 ? [] : listRound(round - 1, graph),
       ],
       settings: { ...settings, round, router, ...round === 1 ? { start } : {} },
       revision: 1,
@@ -162,16 +165,17 @@ function roundNodes(of: GraphOf): Node[] {
 }
 
 /** Makes the node that puts together the routers of the last round. */
-function routersNode(of: GraphOf, start: readonly string[]): Node {
-  const { experts, rounds, prefix, roundSequences } = of.configuration;
+function routersNode(graph: GraphOf, start: readonly string[]): Node {
+  const { experts, rounds, prefix, roundSequences } = graph.configuration;
   return {
-    name: partitionerNode(of.branch),
-    needs: [TOKENIZER, ALL_TRAIN, ...rowNeeds(of), ...start, ...listRound(rounds, of)],
+    name: partitionerNode(graph.branch),
+    needs: [TOKENIZER, ALL_TRAIN, ...rowNeeds(graph), ...start, ...listRound(rounds, graph)],
     settings: { partitioner: "em", experts, rounds, prefix, roundSequences },
     revision: 1,
     maker: oneByOne(
       LEARN,
-      async (making, work) => await (await import("./round_bank.ts")).joinRouters(making, work, of),
+      async (making, work) =>
+        await (await import("./round_bank.ts")).joinRouters(making, work, graph),
     ),
   };
 }
@@ -182,30 +186,32 @@ function routersNode(of: GraphOf, start: readonly string[]): Node {
  * and assigned among the learning.
  */
 export async function dividingNodes(
-  of: GraphOf,
+  graph: GraphOf,
 ): Promise<Record<"learn" | "score" | "assign", Node[]>> {
-  const { levels, routers } = of.configuration;
+  const { levels, routers } = graph.configuration;
   const isTree = levels.length > 0;
   const learn: Node[] = [];
   const score: Node[] = [];
   const assign: Node[] = [];
   const first = routers === "" ? learn : score;
-  for (const own of isTree ? listBranches(levels).map((branch) => takeBranch(of, branch)) : [of]) {
+  for (
+    const own of isTree ? listBranches(levels).map((branch) => takeBranch(graph, branch)) : [graph]
+  ) {
     if (routers === "") learn.push(...learnNodes(own));
     const isAbove = own.branch && own.branch.length + 1 < levels.length;
     (isAbove ? first : score).push(...await scoreNodes(own));
     (isAbove ? first : assign).push(...await assignNodes(own));
   }
-  if (isTree && routers === "") learn.push(treeNode(of));
-  if (isTree) assign.push(joinedNode(of));
+  if (isTree && routers === "") learn.push(treeNode(graph));
+  if (isTree) assign.push(joinedNode(graph));
   return { learn, score, assign };
 }
 
 /** Gives what the nodes of a branch are made of. */
-function takeBranch({ configuration, ...of }: GraphOf, branch: Branch): GraphOf {
+function takeBranch({ configuration, ...graph }: GraphOf, branch: Branch): GraphOf {
   const routers = configuration.routers && `${configuration.routers}/${branchName(branch)}`;
   const experts = configuration.levels[branch.length];
-  return { ...of, configuration: { ...configuration, routers, experts, levels: [] }, branch };
+  return { ...graph, configuration: { ...configuration, routers, experts, levels: [] }, branch };
 }
 
 /** Makes the node of the tree, which links the partitioners of all branches. */
@@ -233,8 +239,8 @@ function treeNode({ configuration: { experts, levels, prefix, rounds } }: GraphO
 /**
  * Makes the node that says of the rows of all blocks to which expert they go, and what that costs.
  */
-function joinedNode(of: GraphOf): Node {
-  const { configuration: { experts, levels }, blocks } = of;
+function joinedNode(graph: GraphOf): Node {
+  const { configuration: { experts, levels }, blocks } = graph;
   const own = listBranches(levels).map(assignmentNode);
   return {
     name: assignmentNode(),
@@ -250,7 +256,7 @@ function joinedNode(of: GraphOf): Node {
           if (side === "train") { for (const chosen of rows.expert) loads[chosen]++; }
           return joined.batch(rows);
         };
-        await writeAssigned(making, of, side, { count: joined.count, batch });
+        await writeAssigned(making, graph, side, { count: joined.count, batch });
       }
       const { costs } = making.manifest(own[0]).result;
       return {

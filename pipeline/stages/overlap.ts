@@ -132,21 +132,21 @@ export interface OverlapRequest {
  * files. What was found is listed as it was made, if that is given.
  */
 export async function overlapNodes(
-  of: GraphOf,
+  graph: GraphOf,
   { against, named, made }: OverlapRequest,
 ): Promise<Node[]> {
   const asked: Asked = {
     name: OVERLAP,
-    command: task(OVERLAP, { run: of.run }),
+    command: task(OVERLAP, { run: graph.run }),
     optional: true,
   };
   if (made === null) return [unaskedNode(RESULT, REVISION, asked)];
   if (made) return nodesAsMade(made, REVISION, asked);
-  await refuseUnsplit(of);
+  await refuseUnsplit(graph);
   const kinds = ["text", "bands", PASSAGE, ...named.length > 0 ? [8] as const : []] as const;
-  const hashed = [...blockTexts(of, kinds), ...named];
+  const hashed = [...blockTexts(graph, kinds), ...named];
   return [
-    ...[...of.blocks.map(tokensNode), PART_INDEX].map(givenNode),
+    ...[...graph.blocks.map(tokensNode), PART_INDEX].map(givenNode),
     ...hashNodes(OVERLAP, hashed),
     {
       name: RESULT,

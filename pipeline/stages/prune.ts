@@ -33,8 +33,8 @@ import { hashText } from "./text.ts";
 const DROPPED = "dropped.arrow";
 
 /** Lists the nodes that leave out documents of those that a node takes. */
-export async function pruneNodes(of: GraphOf, taken?: Node): Promise<Node[]> {
-  const { configuration, text, blocks } = of;
+export async function pruneNodes(graph: GraphOf, taken?: Node): Promise<Node[]> {
+  const { configuration, text, blocks } = graph;
   const { dedup, splitGroups, decontaminate, holdout } = configuration;
   const grouped = dedup !== "off" || splitGroups;
   const named = await namedFiles("text", decontaminate, PASSAGE);
@@ -63,7 +63,7 @@ export async function pruneNodes(of: GraphOf, taken?: Node): Promise<Node[]> {
     revision: 6,
     maker: oneByOne(
       CORPUS,
-      (making, work) => prune(making, work, of, [...documents, ...named], taken),
+      (making, work) => prune(making, work, graph, [...documents, ...named], taken),
     ),
   }];
 }

@@ -69,7 +69,7 @@ export class RoundBank {
   #bank?: RouterBank;
   #drawn = new Map<number, Drawn>();
 
-  constructor(private readonly of: GraphOf) {}
+  constructor(private readonly graph: GraphOf) {}
 
   async make(
     round: number,
@@ -77,14 +77,14 @@ export class RoundBank {
     work: Work,
   ): Promise<Record<string, unknown>[]> {
     const [first] = all;
-    const { rounds } = this.of.configuration;
+    const { rounds } = this.graph.configuration;
     const routers = all.map(({ node }) => Number(node.settings.router));
     const gpu = await work.gpu();
-    const rows = this.#rows ??= await branchRows(first, this.of, TRAIN);
-    if (round === 1) warnOfPasses(this.of, rows.count, work);
+    const rows = this.#rows ??= await branchRows(first, this.graph, TRAIN);
+    if (round === 1) warnOfPasses(this.graph, rows.count, work);
     const now = this.#draw(rows, round);
     const { expert, metrics } = await this.#assign(first, round, now);
-    if (metrics) work.emit({ type: "round", ...asLabel(this.of), rounds, ...metrics });
+    if (metrics) work.emit({ type: "round", ...asLabel(this.graph), rounds, ...metrics });
     const bank = await this.#openBank(gpu, all, routers, round, rows);
     const onStep = (step: number, steps: number) => {
       const [done, total] = [(round - 1) * steps + step, rounds * steps];
@@ -102,7 +102,7 @@ export class RoundBank {
       await write(SCORES, encodeSafetensors(scores));
       await write(ROUND, jsonText(results[place]));
       if (routers[place] === 0) {
-        const before = round > 1 ? await readRoundLines(first, round - 1, this.of) : "";
+        const before = round > 1 ? await readRoundLines(first, round - 1, this.graph) : "";
         await write(ROUNDS, before + (metrics ? JSON.stringify(metrics) + "\n" : ""));
       }
     }
@@ -120,7 +120,7 @@ export class RoundBank {
     this.#drawn.delete(round - 2);
     return this.#drawn.getOrInsertComputed(
       round,
-      () => drawRound(rows, this.of.configuration, round),
+      () => drawRound(rows, this.graph.configuration, round),
     );
   }
 
@@ -133,11 +133,11 @@ export class RoundBank {
     round: number,
     rows: Drawn,
   ): Promise<{ expert: Uint16Array; metrics?: RoundMetrics }> {
-    const { experts, seed, start, fixed } = this.of.configuration;
-    const known = round === 1 ? undefined : await assignRound(making, this.of, round, rows);
+    const { experts, seed, start, fixed } = this.graph.configuration;
+    const known = round === 1 ? undefined : await assignRound(making, this.graph, round, rows);
     if (known && !fixed) return known;
     const expert = start === "ctbm"
-      ? await assignByClusters(making, startNode(this.of), rows)
+      ? await assignByClusters(making, startNode(this.graph), rows)
       : randomAssignment(rows.rows, experts, seed);
     return { ...known, expert };
   }
@@ -149,7 +149,7 @@ export class RoundBank {
     round: number,
     rows: Rows,
   ) {
-    const { configuration } = this.of;
+    const { configuration } = this.graph;
     if (this.#bank?.round === round - 1 && String(this.#bank.routers) === String(routers)) {
       return this.#bank;
     }
@@ -158,7 +158,7 @@ export class RoundBank {
     this.#model ??= modelShapes({ ...configuration, vocabularySize: vocabulary! }).router;
     const states = round === 1 ? [] : await Promise.all(
       all.map(({ path }, i) =>
-        readState(path(roundNode(round - 1, routers[i], this.of)), this.#model!)
+        readState(path(roundNode(round - 1, routers[i], this.graph)), this.#model!)
       ),
     );
     const state = states.length > 0 ? joinStates(states) : undefined;
@@ -180,9 +180,9 @@ function drawRound(rows: Rows, configuration: Configuration, round: number): Dra
 
 const asLabel = ({ branch }: GraphOf) => branch?.length ? { branch: branch.join(".") } : {};
 
-function warnOfPasses(of: GraphOf, sequences: number, { emit }: Work): void {
-  const { rounds, experts, roundSequences } = of.configuration;
-  const { branch } = asLabel(of);
+function warnOfPasses(graph: GraphOf, sequences: number, { emit }: Work): void {
+  const { rounds, experts, roundSequences } = graph.configuration;
+  const { branch } = asLabel(graph);
   const where = branch === undefined ? "" : `branch ${branch}: `;
   if (sequences < experts) {
     const name = setting("experts");
@@ -217,16 +217,16 @@ async function assignByClusters(
  */
 async function assignRound(
   { path }: Making,
-  of: GraphOf,
+  graph: GraphOf,
   round: number,
   { rows, length, source }: Drawn,
 ): Promise<{ expert: Uint16Array; metrics: RoundMetrics }> {
-  const { configuration } = of;
+  const { configuration } = graph;
   const { experts, roundSequences } = configuration;
   const nll = new Float32Array(rows * experts);
   const steps: v.InferOutput<typeof STEPS>[] = [];
   for (let router = 0; router < experts; router++) {
-    const folder = path(roundNode(round - 1, router, of));
+    const folder = path(roundNode(round - 1, router, graph));
     const file = `${folder}/${SCORES}`;
     const { values } = decodeSafetensors(await readVerified(file), file).get("nll")!;
     for (let row = 0; row < rows; row++) nll[row * experts + router] = values[row];
@@ -255,29 +255,29 @@ async function readState(folder: string, model: ModelConfig): Promise<TrainerSta
 }
 
 /** Reads the metrics of the rounds before this one, as lines of JSON. */
-const readRoundLines = async ({ path }: Making, round: number, of: GraphOf): Promise<string> =>
-  new TextDecoder().decode(await readVerified(`${path(roundNode(round, 0, of))}/${ROUNDS}`));
+const readRoundLines = async ({ path }: Making, round: number, graph: GraphOf): Promise<string> =>
+  new TextDecoder().decode(await readVerified(`${path(roundNode(round, 0, graph))}/${ROUNDS}`));
 
 /** Puts together the routers of the last round. */
 export async function joinRouters(
   making: Making,
   work: Work,
-  of: GraphOf,
+  graph: GraphOf,
 ): Promise<Record<string, unknown>> {
-  const { configuration } = of;
+  const { configuration } = graph;
   const { experts, rounds, prefix } = configuration;
   const { folder, path } = making;
-  using rows = await branchRows(making, of, TRAIN);
+  using rows = await branchRows(making, graph, TRAIN);
   const { vocabulary, eos, tokenizer } = rows.lineage!;
   const last = drawRound(rows, configuration, rounds + 1);
-  const { metrics } = await assignRound(making, of, rounds + 1, last);
-  work.emit({ type: "round", ...asLabel(of), rounds, ...metrics });
-  const lines = await readRoundLines(making, rounds, of) + JSON.stringify(metrics) + "\n";
+  const { metrics } = await assignRound(making, graph, rounds + 1, last);
+  work.emit({ type: "round", ...asLabel(graph), rounds, ...metrics });
+  const lines = await readRoundLines(making, rounds, graph) + JSON.stringify(metrics) + "\n";
   await making.write(ROUNDS, lines);
   const model = modelShapes({ ...configuration, vocabularySize: vocabulary! }).router;
   const hashes: string[] = [];
   for (let router = 0; router < experts; router++) {
-    const { weights: [weights] } = await readState(path(roundNode(rounds, router, of)), model);
+    const { weights: [weights] } = await readState(path(roundNode(rounds, router, graph)), model);
     hashes.push(
       await writeRouter(making, router, model, weights, { tokenizer, prefix, eos: eos! }),
     );

@@ -36,13 +36,16 @@ import type { GraphOf } from "./stage.ts";
  * Makes a node for every block, or one for all rows of a branch below the root. A partitioner of
  * another run is identified by its files.
  */
-export async function scoreNodes(of: GraphOf): Promise<Node[]> {
-  const blockByNode = new Map(listBranchRows(of).map((block) => [scoresNode(block), block]));
-  return await orGiven(SCORE, [...blockByNode.keys()], scored(of, blockByNode), of.recorded);
+export async function scoreNodes(graph: GraphOf): Promise<Node[]> {
+  const blockByNode = new Map(listBranchRows(graph).map((block) => [scoresNode(block), block]));
+  return await orGiven(SCORE, [...blockByNode.keys()], scored(graph, blockByNode), graph.recorded);
 }
 
-async function scored(of: GraphOf, blockByNode: ReadonlyMap<string, NamedRows>): Promise<Node[]> {
-  const { configuration, branch } = of;
+async function scored(
+  graph: GraphOf,
+  blockByNode: ReadonlyMap<string, NamedRows>,
+): Promise<Node[]> {
+  const { configuration, branch } = graph;
   const { routers, prefix, scoreBatch } = configuration;
   const named = await namedRouters(configuration);
   const learned = partitionerNode(branch);
@@ -65,7 +68,7 @@ async function scored(of: GraphOf, blockByNode: ReadonlyMap<string, NamedRows>):
     const open = (name: string) =>
       isWhole
         ? readArrow(`${making.path(tokensNode(block))}/${name}`)
-        : makeBatches(making, of, name);
+        : makeBatches(making, graph, name);
     const { trainSequences, testSequences } = isWhole
       ? making.manifest(tokensNode(block)).result
       : {};
@@ -77,7 +80,7 @@ async function scored(of: GraphOf, blockByNode: ReadonlyMap<string, NamedRows>):
   return [...blockByNode].map(([name, block]) => ({
     name,
     needs: [
-      ...isWhole ? [`${tokensNode(block)}:t`] : [`${SEQUENCES}:t`, ...rowNeeds(of)],
+      ...isWhole ? [`${tokensNode(block)}:t`] : [`${SEQUENCES}:t`, ...rowNeeds(graph)],
       ...routers === "" ? [learned] : [],
     ],
     settings: { prefix, ...named }, // not scoreBatch: the bits are the same
@@ -89,9 +92,9 @@ async function scored(of: GraphOf, blockByNode: ReadonlyMap<string, NamedRows>):
 const ROWS = 1024; // that are read at once
 
 /** Reads the rows of a branch; one batch without rows where there are none. */
-const makeBatches = (making: Making, of: GraphOf, name: string): ReadableStream<RecordBatch> =>
+const makeBatches = (making: Making, graph: GraphOf, name: string): ReadableStream<RecordBatch> =>
   ReadableStream.from(async function* () {
-    using rows = await branchRows(making, of, name);
+    using rows = await branchRows(making, graph, name);
     yield* rowBatches(rows, ["sequence", "document", "source", "tokens", "length"], ROWS);
   }());
 

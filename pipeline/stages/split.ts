@@ -53,22 +53,24 @@ const [LEAST_BATCH, MOST_BATCH] = [16, 1024]; // rows
 const BYTES_PER_TOKEN = 4;
 
 /** Makes a node for every group of blocks, and one for every expert. */
-export function splitNodes(of: GraphOf): Node[] {
-  const { experts, shardSequences, prefix } = of.configuration;
+export function splitNodes(graph: GraphOf): Node[] {
+  const { experts, shardSequences, prefix } = graph.configuration;
   const groups = new Map(
-    groupBlocks(of).map((blocks) => [`split/${hashOrder(blocks.map(({ name }) => name))}`, blocks]),
+    groupBlocks(graph).map((
+      blocks,
+    ) => [`split/${hashOrder(blocks.map(({ name }) => name))}`, blocks]),
   );
   const names = [...groups.keys()];
   const ofGroups = oneByOne(
     SPLIT,
-    (making, work) => splitGroup(making, work, { ...of, blocks: groups.get(making.node.name)! }),
+    (making, work) => splitGroup(making, work, { ...graph, blocks: groups.get(making.node.name)! }),
   );
   const ofParts = oneByOne(SPLIT, (making) => gather(making, experts, names));
   return [
     ...[...groups].map(([name, blocks]): Node => ({
       name,
       needs: blocks.flatMap((block) => {
-        const { node, start } = assignmentPlace(block, of);
+        const { node, start } = assignmentPlace(block, graph);
         return [tokensNode(block), `${node}:${start}`];
       }),
       settings: { experts, shardSequences, prefix },
@@ -106,13 +108,13 @@ function groupBlocks({ configuration, blocks, grouped }: GraphOf): Block[][] {
 async function splitGroup(
   making: Making,
   work: Work,
-  of: GraphOf,
+  graph: GraphOf,
 ): Promise<Record<string, unknown>> {
-  const { configuration: { experts }, blocks } = of;
-  const assignments = [...new Set(blocks.map((block) => assignmentPlace(block, of).node))];
+  const { configuration: { experts }, blocks } = graph;
+  const assignments = [...new Set(blocks.map((block) => assignmentPlace(block, graph).node))];
   const [train, test] = [
-    await splitSide("train", making, work, of),
-    await splitSide("test", making, work, of),
+    await splitSide("train", making, work, graph),
+    await splitSide("test", making, work, graph),
   ];
   for (let expert = 0; expert < experts; expert++) {
     const counts = {
@@ -130,9 +132,9 @@ async function splitSide(
   side: "train" | "test",
   making: Making,
   { signal, emit }: Work,
-  of: GraphOf,
+  graph: GraphOf,
 ): Promise<PartTally[]> {
-  const { configuration, blocks } = of;
+  const { configuration, blocks } = graph;
   const { experts, prefix } = configuration;
   const { path, folder } = making;
   const tallies = Array.from({ length: experts }, newTally);
@@ -140,7 +142,7 @@ async function splitSide(
   let writers: ShardWriter[] | undefined;
   let done = 0;
   for (const block of blocks) {
-    const { node, file } = assignmentPlace(block, of);
+    const { node, file } = assignmentPlace(block, graph);
     using assigned = await openNeeded(making, [{ need: node, file: file(side) }]);
     const chosen = assigned.read(assigned.numbers(), ["expert", "best", "cost", "lowest"]);
     const perSequence = assigned.lineage?.costs !== undefined;
@@ -271,29 +273,29 @@ function countRows(
 const SAMPLED = ["sequence", "source", "tokens", "length"] as const;
 
 /** Makes the node that names experts. */
-export function namesNode(of: GraphOf): Node {
-  const { configuration: { experts, seed, eos }, blocks } = of;
+export function namesNode(graph: GraphOf): Node {
+  const { configuration: { experts, seed, eos }, blocks } = graph;
   return {
     name: NAMES,
     needs: [
       TOKENIZER,
       ALL_TRAIN,
-      ...new Set(blocks.map((block) => assignmentPlace(block, of).node)),
+      ...new Set(blocks.map((block) => assignmentPlace(block, graph).node)),
     ],
     settings: { experts, seed, eos },
     revision: 1,
-    maker: oneByOne(SPLIT, (making) => nameExperts(making, of)),
+    maker: oneByOne(SPLIT, (making) => nameExperts(making, graph)),
   };
 }
 
-async function nameExperts(making: Making, of: GraphOf): Promise<Record<string, unknown>> {
-  const { configuration: { experts, seed, eos }, blocks } = of;
+async function nameExperts(making: Making, graph: GraphOf): Promise<Record<string, unknown>> {
+  const { configuration: { experts, seed, eos }, blocks } = graph;
   using tokens = await openNeeded(making, trainFiles(blocks));
   using scores = await openNeeded(
     making,
     blocks.map((block) => ({ need: scoresNode(block), file: TRAIN })),
   );
-  const places = blocks.map((block) => assignmentPlace(block, of));
+  const places = blocks.map((block) => assignmentPlace(block, graph));
   using assigned = await openNeeded(
     making,
     places.map(({ node, file }) => ({ need: node, file: file("train") })),

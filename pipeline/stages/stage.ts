@@ -97,12 +97,12 @@ export interface Stage<Request extends object = object> {
    * a script's stage lie in a folder of the stage's name, or are it. A stage of a partition gets no
    * request.
    */
-  nodes(of: GraphOf, request: Request): readonly Node[] | Promise<readonly Node[]>;
+  nodes(graph: GraphOf, request: Request): readonly Node[] | Promise<readonly Node[]>;
   /** Estimates what making all of its nodes takes, or those that are requested. */
-  estimate(of: EstimateOf, request: Request): Estimate | Promise<Estimate>;
+  estimate(workload: EstimateOf, request: Request): Estimate | Promise<Estimate>;
   /**
    * Lists what is asked of it in a run: what every run is to have, and what the manifests of its
    * nodes say. Default: one request without anything.
    */
-  requests?(of: GraphOf): readonly Request[] | Promise<readonly Request[]>;
+  requests?(graph: GraphOf): readonly Request[] | Promise<readonly Request[]>;
 }

@@ -24,22 +24,26 @@ import type { TrainRequest } from "./train.ts";
 type Name = keyof Configuration;
 
 /** Remembers what is made of a graph: several stages ask for it, and it may read files. */
-function oncePerGraph<Made>(make: (of: GraphOf) => Promise<Made>): (of: GraphOf) => Promise<Made> {
-  const made = new WeakMap<GraphOf, Promise<Made>>();
-  return (of) => made.getOrInsertComputed(of, make);
+function oncePerGraph<Made>(
+  make: (graph: GraphOf) => Promise<Made>,
+): (graph: GraphOf) => Promise<Made> {
+  const byGraph = new WeakMap<GraphOf, Promise<Made>>();
+  return (graph) => byGraph.getOrInsertComputed(graph, make);
 }
 
 /** Lists the nodes that divide the text among the experts, by their stages. */
-const dividing = oncePerGraph(async (of) => await (await import("./learn.ts")).dividingNodes(of));
+const dividing = oncePerGraph(async (graph) =>
+  await (await import("./learn.ts")).dividingNodes(graph)
+);
 
 /** Lists the nodes that choose documents; what prunes is loaded only where it is asked for. */
-const choosing = oncePerGraph(async (of): Promise<readonly Node[]> => {
-  const { dedup, decontaminate, splitGroups } = of.configuration;
-  const taken = (await import("./take.ts")).takeNode("documents", of);
+const choosing = oncePerGraph(async (graph): Promise<readonly Node[]> => {
+  const { dedup, decontaminate, splitGroups } = graph.configuration;
+  const taken = (await import("./take.ts")).takeNode("documents", graph);
   const nodes = taken ? [taken] : [];
   if (dedup === "off" && !splitGroups && decontaminate.length === 0) return nodes;
   const { pruneNodes } = await import("./prune.ts");
-  return [...nodes, ...await orGiven(CORPUS, [PRUNED], pruneNodes(of, taken), of.recorded)];
+  return [...nodes, ...await orGiven(CORPUS, [PRUNED], pruneNodes(graph, taken), graph.recorded)];
 });
 
 /** Loads what the stages below take once somebody asks. */
@@ -51,11 +55,12 @@ const stage = <Request extends object>(stage: Stage<Request>): Stage => stage;
 /** What the stages that train models have in common. */
 const training = (taskName: string) => ({
   onRequest: true as const,
-  nodes: async (of: GraphOf, request: TrainRequest) =>
-    await (await import("./train.ts")).trainingNodes(of, request),
-  requests: async (of: GraphOf) => await (await import("./train.ts")).trainRequests(taskName, of),
-  estimate: async (of: EstimateOf, request: TrainRequest) =>
-    await (await estimates()).estimateTraining(of, request),
+  nodes: async (graph: GraphOf, request: TrainRequest) =>
+    await (await import("./train.ts")).trainingNodes(graph, request),
+  requests: async (graph: GraphOf) =>
+    await (await import("./train.ts")).trainRequests(taskName, graph),
+  estimate: async (workload: EstimateOf, request: TrainRequest) =>
+    await (await estimates()).estimateTraining(workload, request),
 });
 
 /**
@@ -66,8 +71,8 @@ export const STAGES: Map<string, Stage> = new Map<string, Stage>([
   ["corpus", {
     about: "Fixes the text of a run: hashes its files, or keeps what is read once only.",
     settings: listNames(TEXT),
-    nodes: async (of) => [...of.text.unpacked, ...await choosing(of)],
-    estimate: async (of) => (await estimates()).estimateCorpus(of),
+    nodes: async (graph) => [...graph.text.unpacked, ...await choosing(graph)],
+    estimate: async (workload) => (await estimates()).estimateCorpus(workload),
   }],
   ["tokenizer", {
     about: "Trains the tokenizer on a sample of the training documents, or copies the one " +
@@ -84,12 +89,12 @@ export const STAGES: Map<string, Stage> = new Map<string, Stage>([
       ] as const,
       ...["format", "textField", "textColumn", "tokenColumn"] as const, // of text that is no run's
     ],
-    async nodes(of) {
+    async nodes(graph) {
       const { tokenizerNodes } = await import("./tokenize.ts");
-      const taken = (await choosing(of)).at(-1);
-      return await orGiven(TOKENIZER, [TOKENIZER], tokenizerNodes(of, taken), of.recorded);
+      const taken = (await choosing(graph)).at(-1);
+      return await orGiven(TOKENIZER, [TOKENIZER], tokenizerNodes(graph, taken), graph.recorded);
     },
-    estimate: async (of) => (await estimates()).estimateTokenizer(of),
+    estimate: async (workload) => (await estimates()).estimateTokenizer(workload),
   }],
   ["tokenize", {
     about: "Turns the documents of every block into training sequences, and held-out ones.",
@@ -107,46 +112,50 @@ export const STAGES: Map<string, Stage> = new Map<string, Stage>([
       ...["prefix", "prefixLengths"] as const, // which must fit a sequence length that is given
       ...listNames(TEXT),
     ],
-    async nodes(of) {
+    async nodes(graph) {
       const { takeNode } = await import("./take.ts");
       const { sequencesNode, tokenizeNodes } = await import("./tokenize.ts");
       const { indexNode } = await import("./documents.ts");
-      const documents = (await choosing(of)).at(-1);
-      const tokens = takeNode("tokens", of, documents);
-      const nodes = [...tokenizeNodes(of, tokens ?? documents), sequencesNode(of), indexNode(of)];
+      const documents = (await choosing(graph)).at(-1);
+      const tokens = takeNode("tokens", graph, documents);
+      const nodes = [
+        ...tokenizeNodes(graph, tokens ?? documents),
+        sequencesNode(graph),
+        indexNode(graph),
+      ];
       return tokens ? [tokens, ...nodes] : nodes;
     },
-    estimate: async (of) => (await estimates()).estimateTokens(of),
+    estimate: async (workload) => (await estimates()).estimateTokens(workload),
   }],
   ["train-routers", {
     about:
       "Learns how to split text: E routers, by expectation maximisation, or another partitioner.",
     settings: ["partitioner", "levels", ...PARTITIONERS.get("em")!.settings],
-    nodes: async (of) => (await dividing(of)).learn,
-    estimate: async (of) => (await estimates()).estimateLearning(of),
+    nodes: async (graph) => (await dividing(graph)).learn,
+    estimate: async (workload) => (await estimates()).estimateLearning(workload),
   }],
   ["score", {
     about: "Scores the prefix of every sequence for every expert.",
     settings: ["prefix", "scoreBatch", "routers"],
-    nodes: async (of) => (await dividing(of)).score,
-    estimate: async (of) => (await estimates()).estimateScores(of),
+    nodes: async (graph) => (await dividing(graph)).score,
+    estimate: async (workload) => (await estimates()).estimateScores(workload),
   }],
   ["assign", {
     about: "Hands training sequences to experts, in equal parts unless another method is chosen.",
     // M: of scores of other tools.
     settings: [...listNames(ASSIGNMENT, "scoreBatch"), "shardSequences", "prefix"],
-    nodes: async (of) => (await dividing(of)).assign,
-    estimate: async (of) => (await estimates()).estimateAssignment(of),
+    nodes: async (graph) => (await dividing(graph)).assign,
+    estimate: async (workload) => (await estimates()).estimateAssignment(workload),
   }],
   ["split", {
     about: "Writes one folder of shards per expert.",
     settings: ["shardSequences"],
-    async nodes(of) {
+    async nodes(graph) {
       const { namesNode, splitNodes } = await import("./split.ts");
       const { partIndexNode } = await import("./documents.ts");
-      return [...splitNodes(of), partIndexNode(of), namesNode(of)];
+      return [...splitNodes(graph), partIndexNode(graph), namesNode(graph)];
     },
-    estimate: async (of) => (await estimates()).estimateSplit(of),
+    estimate: async (workload) => (await estimates()).estimateSplit(workload),
   }],
   ["derive", {
     about: "Links the models of another run that trainings of this one go on from.",
@@ -183,9 +192,9 @@ export const STAGES: Map<string, Stage> = new Map<string, Stage>([
       about: "Takes an expert that another trainer made from an exported part into the run.",
       settings: [],
       onRequest: true,
-      nodes: async (of, request) => (await import("./adopt.ts")).adoptNodes(of, request),
-      estimate: async (of) => (await estimates()).estimateAdoption(of),
-      requests: async (of) => await (await import("./adopt.ts")).adoptRequests(of),
+      nodes: async (graph, request) => (await import("./adopt.ts")).adoptNodes(graph, request),
+      estimate: async (workload) => (await estimates()).estimateAdoption(workload),
+      requests: async (graph) => await (await import("./adopt.ts")).adoptRequests(graph),
     }),
   ],
   [
@@ -195,10 +204,11 @@ export const STAGES: Map<string, Stage> = new Map<string, Stage>([
         "gains, sources, segments, prefixes.",
       settings: [],
       onRequest: true,
-      nodes: async (of, request) =>
-        await (await import("./evaluate.ts")).evaluationNodes(of, request),
-      estimate: async (of, request) => await (await estimates()).estimateEvaluation(of, request),
-      requests: async (of) => await (await import("./evaluate.ts")).evaluateRequests(of),
+      nodes: async (graph, request) =>
+        await (await import("./evaluate.ts")).evaluationNodes(graph, request),
+      estimate: async (workload, request) =>
+        await (await estimates()).estimateEvaluation(workload, request),
+      requests: async (graph) => await (await import("./evaluate.ts")).evaluateRequests(graph),
     }),
   ],
   [
@@ -209,9 +219,10 @@ export const STAGES: Map<string, Stage> = new Map<string, Stage>([
       settings: [],
       onRequest: true,
       readsText: true,
-      nodes: async (of, request) => await (await import("./overlap.ts")).overlapNodes(of, request),
-      estimate: async (of) => (await estimates()).estimateOverlap(of),
-      requests: async (of) => await (await import("./overlap.ts")).overlapRequests(of),
+      nodes: async (graph, request) =>
+        await (await import("./overlap.ts")).overlapNodes(graph, request),
+      estimate: async (workload) => (await estimates()).estimateOverlap(workload),
+      requests: async (graph) => await (await import("./overlap.ts")).overlapRequests(graph),
     }),
   ],
   [
@@ -221,9 +232,10 @@ export const STAGES: Map<string, Stage> = new Map<string, Stage>([
         "without data, tasks made of held-out text.",
       settings: [],
       onRequest: true,
-      nodes: async (of, request) => await (await import("./ask.ts")).askNodes(of, request),
-      estimate: async (of, request) => await (await estimates()).estimateQuestions(of, request),
-      requests: async (of) => await (await import("./ask.ts")).askRequests(of),
+      nodes: async (graph, request) => await (await import("./ask.ts")).askNodes(graph, request),
+      estimate: async (workload, request) =>
+        await (await estimates()).estimateQuestions(workload, request),
+      requests: async (graph) => await (await import("./ask.ts")).askRequests(graph),
     }),
   ],
   [
@@ -232,9 +244,9 @@ export const STAGES: Map<string, Stage> = new Map<string, Stage>([
       about: "Writes the text of a run, or its models, in formats of other tools.",
       settings: [],
       onRequest: true,
-      nodes: async (of, request) => (await import("./exported.ts")).exportNodes(of, request),
-      estimate: async (of) => (await estimates()).estimateExport(of),
-      requests: async (of) => await (await import("./exported.ts")).exportRequests(of),
+      nodes: async (graph, request) => (await import("./exported.ts")).exportNodes(graph, request),
+      estimate: async (workload) => (await estimates()).estimateExport(workload),
+      requests: async (graph) => await (await import("./exported.ts")).exportRequests(graph),
     }),
   ],
   [
@@ -243,9 +255,9 @@ export const STAGES: Map<string, Stage> = new Map<string, Stage>([
       about: "Writes the report of a run: one page that shows what it has made.",
       settings: [],
       onRequest: true,
-      nodes: async (of, request) => await (await import("./page.ts")).pageNodes(of, request),
+      nodes: async (graph, request) => await (await import("./page.ts")).pageNodes(graph, request),
       estimate: async () => (await estimates()).estimatePage(),
-      requests: async (of) => await (await import("./page.ts")).pageRequests(of),
+      requests: async (graph) => await (await import("./page.ts")).pageRequests(graph),
     }),
   ],
 ]);

@@ -215,8 +215,11 @@ export const switchTarget = (): Target =>
   });
 
 /** All models that a run may train. */
-export function allTargets(of: Experts): Target[] {
-  const all = Array.from({ length: of.experts }, (_, expert) => expertTarget(expert, of));
+export function allTargets(settings: Experts): Target[] {
+  const all = Array.from(
+    { length: settings.experts },
+    (_, expert) => expertTarget(expert, settings),
+  );
   return [...all, ...Object.values(DENSE), switchTarget()];
 }
 

@@ -311,19 +311,19 @@ export const rowNeeds = ({ branch = [] }: GraphOf): string[] =>
 /** Opens the assignment of the rows of a branch in their order, from its files of this name. */
 export async function openAssigned(
   making: Pick<Making, "path" | "manifest">,
-  of: BranchOf,
+  source: BranchOf,
   side: string,
 ): Promise<Rows> {
-  const need = assignmentNode(of.branch);
+  const need = assignmentNode(source.branch);
   return await openNeeded(
     making,
-    listBranchRows(of).map(({ name }) => ({ need, file: `${name}-${side}` })),
+    listBranchRows(source).map(({ name }) => ({ need, file: `${name}-${side}` })),
   );
 }
 
 /** Opens the sequences of a side: all, or those that the branch above assigned to a branch. */
-export async function branchRows(making: Making, of: BranchOf, side: string): Promise<Rows> {
-  const { blocks, branch = [] } = of;
+export async function branchRows(making: Making, source: BranchOf, side: string): Promise<Rows> {
+  const { blocks, branch = [] } = source;
   if (branch.length === 0) {
     return await openNeeded(
       making,

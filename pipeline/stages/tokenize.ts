@@ -253,12 +253,12 @@ async function tokenizeBlock(
  * Makes the node of the tokenizer. Throws an `InputError` where the one that is named is no file,
  * or where none of the size can be trained.
  */
-export async function tokenizerNodes(of: GraphOf, taken?: Node): Promise<Node[]> {
-  const { configuration, text } = of;
+export async function tokenizerNodes(graph: GraphOf, taken?: Node): Promise<Node[]> {
+  const { configuration, text } = graph;
   const { tokenizer, vocabularySize, tokenizerSample, holdout, eos } = configuration;
   const isNamed = tokenizer !== "";
   const open = (making: Making, work: Work) =>
-    isNamed ? loadTokenizer(tokenizer, { eos }) : train(of, making, work, taken);
+    isNamed ? loadTokenizer(tokenizer, { eos }) : train(graph, making, work, taken);
   return [{
     name: TOKENIZER,
     needs: taken && !isNamed ? [taken.name] : [],

@@ -133,10 +133,10 @@ export const trainStage = ({ name }: Pick<Target, "name">): string => `train-${n
  * `recorded`.
  */
 export async function trainingNodes(
-  of: GraphOf,
+  graph: GraphOf,
   { targets: named, options = {} }: TrainRequest,
 ): Promise<Node[]> {
-  const { run, configuration, recorded } = of;
+  const { run, configuration, recorded } = graph;
   const targets = await targetsBefore(run, named);
   const isOfAllText = targets.some(({ expert }) => expert === undefined);
   const tokens = isOfAllText && await listTokens(run) || [];

@@ -127,7 +127,7 @@ class Training {
   #result!: TrainResult;
 
   private constructor(
-    private readonly of: Site & Model & { gpu: Gpu },
+    private readonly setup: Site & Model & { gpu: Gpu },
     private readonly recipe: Recipe,
     private readonly known: {
       train: Rows;
@@ -141,8 +141,8 @@ class Training {
   ) {}
 
   /** Opens the sequences and resolves what the model is trained with. */
-  static async open(of: Site & Model & { gpu: Gpu }): Promise<Training> {
-    const { making, target, work, configuration, options, tokens, gpu } = of;
+  static async open(setup: Site & Model & { gpu: Gpu }): Promise<Training> {
+    const { making, target, work, configuration, options, tokens, gpu } = setup;
     const files = listNodeFiles(target, tokens, making.manifest);
     const all = await openNeeded(making, files.train);
     const { node = "", moved } = target.before ?? {};
@@ -150,7 +150,7 @@ class Training {
       ? await putLast(all, await openNeeded(making, [{ need: node, file: moved }]))
       : all;
     using test = await openNeeded(making, files.test);
-    checkText(of, train);
+    checkText(setup, train);
     const { vocabulary, tokenizer } = train.lineage!;
     const own = { ...configuration, vocabularySize: vocabulary! };
     const routers = target.tellsCost ? await readRouters(configuration, work.run) : undefined;
@@ -184,7 +184,7 @@ class Training {
     const { adapter, variants } = gpu;
     const settings = { ...recipe, adapter, variants, ...variantRevision(variants) };
     const key = sha256(canonical({ node: making.key, settings }));
-    return new Training(of, recipe, {
+    return new Training(setup, recipe, {
       train,
       validation: sampleRows(test, configuration),
       cost,
@@ -196,7 +196,7 @@ class Training {
 
   /** Loads the last checkpoint and opens the metrics. Gives what its steps take. */
   async begin(): Promise<TrainModelOptions> {
-    const { of: { making, target, work, gpu, configuration, options }, recipe, known } = this;
+    const { setup: { making, target, work, gpu, configuration, options }, recipe, known } = this;
     const { scratch, folder, node: { name } } = making;
     if (options.anew) {
       for (const old of await listScratches(work.run, name)) await removeFolder(old);
@@ -287,7 +287,7 @@ class Training {
   }
 
   async #writeModel(weights: Weights): Promise<void> {
-    const { of: { making, target, configuration: { saveDtype } }, recipe, known } = this;
+    const { setup: { making, target, configuration: { saveDtype } }, recipe, known } = this;
     const { eos, tokenizer } = known.train.lineage!;
     const part = target.expert === undefined
       ? {}
@@ -310,7 +310,7 @@ class Training {
    */
   async #loadSaved() {
     const {
-      of: { making: { scratch, node: { name } }, target, work, options: { resume } },
+      setup: { making: { scratch, node: { name } }, target, work, options: { resume } },
       recipe,
     } = this;
     const others = (resume ? await listScratches(work.run, name) : []).filter((path) =>
@@ -359,7 +359,7 @@ class Training {
    * there is one.
    */
   #resultBefore(saved?: Pick<NonNullable<Saved>, "state" | "context">): TrainResult {
-    const { of: { making: { node } }, recipe: { steps, batch, rate }, known: { key } } = this;
+    const { setup: { making: { node } }, recipe: { steps, batch, rate }, known: { key } } = this;
     const { loss = null, validationLoss = null, routing, resumed = [], key: before = key } =
       saved?.context ??
         {};
@@ -384,7 +384,8 @@ class Training {
     metrics: MetricsFile,
     { loss, validationLoss, routing, resumed }: TrainResult,
   ): Promise<void> {
-    const { of: { making: { folder, scratch }, options }, recipe, known: { key, settings } } = this;
+    const { setup: { making: { folder, scratch }, options }, recipe, known: { key, settings } } =
+      this;
     const path = checkpointPath(scratch, state.trainer.step);
     // The metrics go first: a state is nothing without them.
     await copy(`${folder}/${METRICS_FILE}`, metricsPath(path));
@@ -407,12 +408,12 @@ class Training {
 
   /** Names the task that trains the model, with further options. */
   #command(more: Record<string, string | number | boolean> = {}): TaskReference {
-    const { target: { command: { task: name, with: flags } }, work: { run } } = this.of;
+    const { target: { command: { task: name, with: flags } }, work: { run } } = this.setup;
     return task(name, { run, ...flags, ...more });
   }
 
   #otherDevice(step: number, then: Record<string, unknown>): InputError {
-    const { of: { target }, known: { settings: now } } = this;
+    const { setup: { target }, known: { settings: now } } = this;
     const name = otherSetting({ settings: now }, { settings: then });
     const resume = this.#command({ resume: true });
     const other = name === "variants" ? "other" : "another";
@@ -434,7 +435,7 @@ class Training {
    * to go on.
    */
   #explain(error: unknown): unknown {
-    const { of: { target, configuration }, recipe } = this;
+    const { setup: { target, configuration }, recipe } = this;
     if (error instanceof DeviceError) {
       const command = this.#command();
       const further = this.#last
