@@ -297,6 +297,18 @@ export async function whatIsMade(run: string): Promise<Record<string, string>> {
   return made;
 }
 
+/** Reads the manifests of a run by the paths of their nodes. */
+export async function readManifests(run: string, under = ""): Promise<Record<string, string>> {
+  const texts: Record<string, string> = {};
+  for (const { name, isDirectory } of Deno.readDirSync(`${run}/${under}`)) {
+    if (isDirectory) Object.assign(texts, await readManifests(run, `${under}${name}/`));
+    else if (name === "manifest.json") {
+      texts[under] = await Deno.readTextFile(`${run}/${under}${name}`);
+    }
+  }
+  return Object.fromEntries(Object.entries(texts).sort());
+}
+
 /** Makes a folder that lasts until all tests of the file are done. */
 export async function lastingFolder(): Promise<string> {
   const folder = await Deno.makeTempDir();

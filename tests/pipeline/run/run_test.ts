@@ -19,7 +19,7 @@ import {
 } from "../../../pipeline/graph/configuration.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { eventLine } from "../../../tasks/cli/progress.ts";
-import { inFolder } from "../../tasks/support.ts";
+import { inFolder, readManifests } from "../../tasks/support.ts";
 import { shareDevice } from "../../device.ts";
 import { smallFlags, smallSettings, smallWork, writeTexts } from "./support.ts";
 
@@ -239,9 +239,9 @@ Deno.test("a run's manifests are the same bytes whichever processes made it, in 
       }
       assertEquals(error.name, "AbortError", error.stack);
     }
-    const one = await manifests(whole);
+    const one = await readManifests(whole);
     assert(Object.values(one).some((text) => text.includes('"adapter"')));
-    assertEquals(await manifests(stopped), one);
+    assertEquals(await readManifests(stopped), one);
 
     // Scores by routers of another run are made of nothing whose manifest names an adapter.
     const sources = { flags: { ...flags, routers: `${whole}/partitioner` } };
@@ -249,17 +249,5 @@ Deno.test("a run's manifests are the same bytes whichever processes made it, in 
     for (const index of [2, 1]) await makePartition({ run, sources, part: { index, of: 2 } });
     await makePartition({ run, sources });
     await makePartition({ run: `${folder}/once`, sources });
-    assertEquals(await manifests(run), await manifests(`${folder}/once`));
+    assertEquals(await readManifests(run), await readManifests(`${folder}/once`));
   }));
-
-/** Reads the manifests of a run by the paths of their nodes. */
-async function manifests(run: string, under = ""): Promise<Record<string, string>> {
-  const found: Record<string, string> = {};
-  for (const { name, isDirectory } of Deno.readDirSync(`${run}/${under}`)) {
-    if (isDirectory) Object.assign(found, await manifests(run, `${under}${name}/`));
-    else if (name === "manifest.json") {
-      found[under] = await Deno.readTextFile(`${run}/${under}${name}`);
-    }
-  }
-  return Object.fromEntries(Object.entries(found).sort());
-}
