@@ -86,7 +86,7 @@ interface Witnessed {
   /** What counts as a copy. */
   rule: CopyRule;
   /** Documents of the other run that were searched for copies. */
-  rows: readonly unknown[];
+  searched: number;
   /** How many copies were forgotten. */
   asCopies: number;
   /** Copies that were found. */
@@ -104,7 +104,7 @@ interface Witnessed {
 export async function writeCertificate(
   run: string,
   derivation: Derivation,
-  { rule, rows, asCopies, copies, descends, below }: Witnessed,
+  { rule, searched, asCopies, copies, descends, below }: Witnessed,
 ): Promise<void> {
   const { from, version } = derivation;
   const documents = listForgotten(derivation);
@@ -117,7 +117,7 @@ export async function writeCertificate(
     documents,
     copies: {
       ...rule,
-      searched: derivation.change.forgotten.length > 0 ? rows.length : before.searched,
+      searched: derivation.change.forgotten.length > 0 ? searched : before.searched,
       forgotten: before.forgotten + asCopies,
       stay: await findCopiesHere(run, [...before.stay, ...copies], documents),
     },

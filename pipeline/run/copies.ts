@@ -47,12 +47,13 @@ type Row = Pick<
 
 /**
  * Finds the copies of documents of a run among its others, and hashes the passages of those
- * documents. Each copy is named once, with the document that it is most like.
+ * documents. Each copy is named once, with the document that it is most like. `documents` reads the
+ * run's index, which is never in memory as a whole.
  */
 export async function findCopies(
   run: string,
   configuration: Configuration,
-  rows: readonly Row[],
+  documents: () => AsyncIterable<Row>,
   forgotten: readonly Row[],
   rule: CopyRule,
   known: Passages,
@@ -63,23 +64,21 @@ export async function findCopies(
     texts.set(document, text);
   }
   const all = forgotten.map(({ document }) => texts.get(document) ?? "");
-  const equals = new Map(forgotten.map((row) => [row.sha256, row]));
+  const rowByHash = new Map(forgotten.map((row) => [row.sha256, row]));
+  const equals = new Map<bigint, Row>();
+  for await (const { document, sha256 } of documents()) {
+    const equal = rowByHash.get(sha256);
+    if (equal && !ids.has(document)) equals.set(document, equal);
+  }
   const search = new CopySearch(all, rule);
-  const rowsById = new Map(rows.map((row) => [row.document, row]));
-  const copies: FoundCopy[] = [];
+  const found = new Map<bigint, Pick<FoundCopy, "kind" | "share" | "of" | "line">>();
   for await (const { document, text } of readRunText(run, configuration)) {
     if (ids.has(document)) continue;
-    const row = rowsById.get(document)!;
-    const equal = equals.get(row.sha256);
+    const equal = equals.get(document);
     const likeness = equal ? undefined : search.find(text);
     if (!equal && !likeness) continue;
     const { path, place } = equal ?? forgotten[likeness!.of];
-    copies.push({
-      document: String(document),
-      path: row.path,
-      place: row.place,
-      side: row.side,
-      expert: row.expert === "mixed" ? row.shares : row.expert,
+    found.set(document, {
       kind: likeness?.kind ?? "exact",
       share: likeness?.share ?? 1,
       of: {
@@ -89,6 +88,21 @@ export async function findCopies(
       line: showLine(text, likeness?.at ?? 0),
     });
   }
+  const rows = new Map<bigint, Row>();
+  if (found.size > 0) {
+    for await (const row of documents()) if (found.has(row.document)) rows.set(row.document, row);
+  }
+  const copies = Array.from(found, ([document, own]): FoundCopy => {
+    const { path, place, side, expert, shares } = rows.get(document)!;
+    return {
+      document: String(document),
+      path,
+      place,
+      side,
+      expert: expert === "mixed" ? shares : expert,
+      ...own,
+    };
+  });
   return {
     copies,
     passages: hashPassages(all, rule, known),

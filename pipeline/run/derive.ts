@@ -236,7 +236,7 @@ async function prepare({ run, from, routers, router, noTrain, ...named }: Derive
     .some((list) => list?.length) || split !== null;
   if (before.paired && !named.tune?.length && changesText) await refusePairs(from);
   const forgetting = await findForgotten(from, configuration, before, named);
-  const { forgotten, rows, passages } = forgetting;
+  const { forgotten, passages } = forgetting;
   const { added, template, pairs } = await readAdded(from, configuration, named, forgetting);
   const tuned = pairs > 0;
   const change: Derivation["change"] = {
@@ -263,7 +263,7 @@ async function prepare({ run, from, routers, router, noTrain, ...named }: Derive
     template,
     experts,
     renumbered,
-    away: textsAway(rows, [...before.forgottenBefore, ...change.forgotten]),
+    away: await textsAway(from, [...before.forgottenBefore, ...change.forgotten]),
     passages,
     change,
     dense: tuned ? before.dense : [],
@@ -273,7 +273,7 @@ async function prepare({ run, from, routers, router, noTrain, ...named }: Derive
   const begun = await checkBegun(run, derivation);
   for (const { from: checkpoint } of replace) await loadAdoptable(from, checkpoint);
   const settings: Configuration = change.relearned
-    ? { ...configuration, input: await listFilesLeft(configuration, rows, derivation) }
+    ? { ...configuration, input: await listFilesLeft(configuration, derivation) }
     // What it is split by lies in it.
     : { ...configuration, experts: experts.length, routers: "", prices: "", chunk: 0 };
   if (tuned) Object.assign(settings, pairSettings(epochs));

@@ -6,7 +6,7 @@
  */
 
 import { InputError, say } from "../../kernels/errors.ts";
-import { exists } from "../graph/files.ts";
+import { askAll, exists } from "../graph/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import {
   type Derivation,
@@ -28,8 +28,8 @@ type IndexedDocument = Pick<DocumentRow, typeof PART_COLUMNS[number]>;
 
 /** What is forgotten, and what holds text of it. */
 interface Forgetting {
-  /** Documents of the run; none where none was ever forgotten. */
-  rows: IndexedDocument[];
+  /** How many documents of the run were searched for copies. */
+  searched: number;
   /** Those that are forgotten now, copies among them where these are to go. */
   forgotten: IndexedDocument[];
   /** How many of them are copies. */
@@ -62,21 +62,40 @@ export async function findForgotten(
     passage: numbers.passage ?? COPY_RULE.passage,
   };
   const isForgetting = Object.values(forget).flat().length > 0;
-  const needsRows = isForgetting || forgottenBefore.length > 0;
-  const rows = needsRows ? await listDocuments(run) : [];
-  const nothing = { rows, forgotten: [], asCopies: 0, copies: [], rule, forgottenBefore, passages };
+  const nothing = {
+    searched: 0,
+    forgotten: [],
+    asCopies: 0,
+    copies: [],
+    rule,
+    forgottenBefore,
+    passages,
+  };
   if (!isForgetting) return nothing;
-  const named = chooseDocuments(run, rows, forget);
-  const found = await findCopies(run, configuration, rows, named, rule, passages);
+  const documents = () => readIndex(run);
+  const { named, count } = await chooseDocuments(run, documents(), forget);
+  const found = await findCopies(run, configuration, documents, named, rule, passages);
   const gone = new Set(named.map(({ document }) => document));
   if (withCopies) { for (const { document } of found.copies) gone.add(BigInt(document)); }
-  checkSomeStay(run, rows.length, gone.size);
+  checkSomeStay(run, count, gone.size);
+  const asCopies = gone.size - named.length;
   return {
     ...nothing,
     ...found,
-    forgotten: rows.filter(({ document }) => gone.has(document)),
-    asCopies: gone.size - named.length,
+    searched: count,
+    forgotten: asCopies > 0 ? await readDocuments(documents(), gone) : named,
+    asCopies,
   };
+}
+
+/** Reads what is known of documents with these ids, in the order of the index. */
+async function readDocuments(
+  documents: AsyncIterable<IndexedDocument>,
+  ids: ReadonlySet<bigint>,
+): Promise<IndexedDocument[]> {
+  const found: IndexedDocument[] = [];
+  for await (const row of documents) if (ids.has(row.document)) found.push(row);
+  return found;
 }
 
 const refuse = (run: string, fact: string, remedy?: string) =>
@@ -87,48 +106,64 @@ function checkSomeStay(run: string, documents: number, forgotten: number): void 
   throw refuse(run, "some documents must stay: all would be forgotten");
 }
 
-const listDocuments = (run: string) =>
-  Array.fromAsync(readDocumentRows(`${run}/${PART_INDEX}/${DOCUMENTS}`, PART_COLUMNS));
+/** Reads what the index of a run tells of its documents, which may be too many for memory. */
+const readIndex = (run: string): AsyncGenerator<IndexedDocument> =>
+  readDocumentRows(`${run}/${PART_INDEX}/${DOCUMENTS}`, PART_COLUMNS);
 
 /**
- * Chooses the documents that are named. Throws an `InputError` for a pattern, a source or an id
- * that names none.
+ * Chooses the documents that are named, and counts all. Throws an `InputError` for a pattern, a
+ * source or an id that names none.
  */
-function chooseDocuments(
+async function chooseDocuments(
   run: string,
-  rows: readonly IndexedDocument[],
+  documents: AsyncIterable<IndexedDocument>,
   { paths = [], sources = [], ids = [] }: NonNullable<ForgetOptions["forget"]>,
-): IndexedDocument[] {
-  const byId = Map.groupBy(ids.length > 0 ? rows : [], ({ document }) => String(document));
-  const isAt = (named: string) => ({ path }: IndexedDocument) =>
-    path === named || path.endsWith(`/${named}`) || isGlob(named) && matchesPath(path, named);
-  const found = [
-    ...paths.map((path) =>
-      [`path "${path}"`, rows.filter(isAt(path.replace(/^\.\//, "")))] as const
-    ),
-    ...sources.map((name) =>
-      [`source "${name}"`, rows.filter(({ source }) => source === name)] as const
-    ),
-    ...ids.map((id) => [`id ${id}`, byId.get(id) ?? []] as const),
+): Promise<{ named: IndexedDocument[]; count: number }> {
+  const named: IndexedDocument[] = [];
+  const wantedIds = new Set(ids.map(String));
+  const wantedSources = new Set(sources);
+  const found = new Set<string>(); // what names a document
+  let count = 0;
+  for await (const row of documents) {
+    count++;
+    const own = paths.filter((path) => isAt(path, row)).map((path) => `path "${path}"`);
+    if (wantedSources.has(row.source)) own.push(`source "${row.source}"`);
+    if (wantedIds.has(String(row.document))) own.push(`id ${row.document}`);
+    for (const name of own) found.add(name);
+    if (own.length > 0) named.push(row);
+  }
+  const wanted = [
+    ...paths.map((path) => `path "${path}"`),
+    ...sources.map((source) => `source "${source}"`),
+    ...ids.map((id) => `id ${id}`),
   ];
-  const missing = found.find(([, rows]) => rows.length === 0)?.[0];
+  const missing = wanted.find((name) => !found.has(name));
   if (missing) {
     const rule = `what is forgotten must be there: no document has the ${missing}`;
     throw refuse(run, rule, `"${run}/partition/${DOCUMENTS}" lists paths, sources and ids`);
   }
-  const chosen = new Set(found.flatMap(([, rows]) => rows));
-  checkSomeStay(run, rows.length, chosen.size);
-  return rows.filter((row) => chosen.has(row));
+  checkSomeStay(run, count, named.length);
+  return { named, count };
+}
+
+/** Whether a path, the end of one or a pattern names the file of a document. */
+function isAt(named: string, { path }: IndexedDocument): boolean {
+  const wanted = named.replace(/^\.\//, "");
+  return path === wanted || path.endsWith(`/${wanted}`) ||
+    isGlob(wanted) && matchesPath(path, wanted);
 }
 
 /** Lists the hashes of forgotten texts that no document of the run has which stays. */
-export function textsAway(
-  rows: readonly IndexedDocument[],
+export async function textsAway(
+  run: string,
   forgotten: readonly Forgotten[],
-): string[] {
+): Promise<string[]> {
   const ids = new Set(forgotten.map(({ document }) => document));
   const texts = new Set(forgotten.map(({ sha256 }) => sha256));
-  for (const { sha256, document } of rows) if (!ids.has(String(document))) texts.delete(sha256);
+  if (texts.size === 0) return [];
+  for await (const { sha256, document } of readIndex(run)) {
+    if (!ids.has(String(document))) texts.delete(sha256);
+  }
   return [...texts];
 }
 
@@ -139,19 +174,24 @@ export function textsAway(
  */
 export async function listFilesLeft(
   { input, tokenizer, routers, prices }: Configuration,
-  rows: readonly IndexedDocument[],
   derivation: Derivation,
 ): Promise<string[]> {
   const { from, change: { forgotten } } = derivation;
   const all = listForgotten(derivation);
   const gone = new Set(all.map(({ path }) => path));
   const ids = new Set(all.map(({ document }) => document));
-  const left = [...new Set(rows.map(({ path }) => path))].filter((path) => !gone.has(path));
+  const left = new Set<string>();
+  let partly: string | undefined; // a file of which only some documents are forgotten
+  if (all.length > 0) {
+    for await (const { path, document } of readIndex(from)) {
+      if (!gone.has(path)) left.add(path);
+      else if (!ids.has(String(document))) partly ??= path;
+    }
+  }
   const named = tokenizer !== "" || routers !== "" || prices !== "";
-  const partly = rows.find(({ path, document }) => gone.has(path) && !ids.has(String(document)))
-    ?.path;
-  const there = await Promise.all(left.map(exists));
-  const missing = left.find((_, i) => !there[i]);
+  const paths = [...left];
+  const there = await askAll(paths, exists);
+  const missing = paths.find((_, i) => !there[i]);
   const fact = forgotten.length === 0
     ? "documents must be forgotten"
     : input.length === 0
@@ -162,7 +202,7 @@ export async function listFilesLeft(
     ? `whole files must be forgotten: "${partly}" holds other documents`
     : missing && `its files must be there: there is no "${missing}"`;
   if (fact) throw refuse(from, `nothing can be learned again: ${fact}`);
-  return left;
+  return paths;
 }
 
 /** Names the experts of a document, by its row in the index. */
