@@ -98,8 +98,8 @@ export async function readRunConfiguration(
     await checkRunFolder(run);
     return null;
   }
-  const refuse = (what: Text, remedy = CONFIGURATION_AGAIN) =>
-    new InputError(say`Cannot read "${where}" as ${what}`, { where, remedy });
+  const refuse = (fact: Text, remedy = CONFIGURATION_AGAIN) =>
+    new InputError(say`Cannot read "${where}" as ${fact}`, { where, remedy });
   try {
     const { configuration, ...read } = conform(RUN_CONFIGURATION, object);
     if (read.format !== FORMAT) {
@@ -136,12 +136,12 @@ async function findEdit(run: string, configuration: Record<string, unknown>): Pr
     )
       .catch(() => undefined); // it is damaged, or no node's
     for (const [name, then] of Object.entries(isObject(settings) ? settings : {})) {
-      const now = configuration[name];
+      const setNow = configuration[name];
       // Notes of other kinds may have the name of a setting, and 0 follows from other settings.
-      if (!(name in FIELDS) || now === 0 || typeof now !== typeof then) continue;
-      if (canonical(now) === canonical(then)) continue;
-      const [is, was] = [now, then].map((value) => JSON.stringify(value));
-      return say`${setting(name)} is ${is}, "${dirname(path)}" was made with ${was}`;
+      if (!(name in FIELDS) || setNow === 0 || typeof setNow !== typeof then) continue;
+      if (canonical(setNow) === canonical(then)) continue;
+      const [valueNow, valueThen] = [setNow, then].map((value) => JSON.stringify(value));
+      return say`${setting(name)} is ${valueNow}, "${dirname(path)}" was made with ${valueThen}`;
     }
   }
   return "it was edited, though nothing was made with other values";

@@ -84,8 +84,8 @@ async function stateAfter(
   let wrong = open === undefined ? error : undefined;
   try {
     manifest = await readManifest(walk.path(node.name));
-  } catch (own) {
-    if (own instanceof InputError) wrong = own;
+  } catch (inner) {
+    if (inner instanceof InputError) wrong = inner;
   }
   if (wrong) return { node, state: "damaged", because: wordText(wrong.what), manifest: null };
   return { node, state: "waits", because: open, manifest };

@@ -201,19 +201,19 @@ const partialFiles = new Map<string, string[]>();
  * Removes what killed processes left of a file, by the clock of the disk that holds the `own`
  * partial file.
  */
-function removeLeft(path: string, own: Deno.FsFile): void {
+function removeLeft(path: string, file: Deno.FsFile): void {
   const folder = dirname(path);
-  const found = partialFiles.getOrInsertComputed(folder, () => {
+  const leftNames = partialFiles.getOrInsertComputed(folder, () => {
     try {
       return Array.from(Deno.readDirSync(folder), ({ name }) => name).filter(wholeName);
     } catch {
       return []; // another user's
     }
   });
-  for (const entry of found.filter((entry) => wholeName(entry) === basename(path))) {
+  for (const entry of leftNames.filter((entry) => wholeName(entry) === basename(path))) {
     const place = `${folder}/${entry}`;
     try {
-      const silent = Number(own.statSync().mtime) - Number(Deno.lstatSync(place).mtime);
+      const silent = Number(file.statSync().mtime) - Number(Deno.lstatSync(place).mtime);
       if (silent > SILENT_MS) Deno.removeSync(place);
     } catch { /* it is gone, or another user's */ }
   }
@@ -328,8 +328,8 @@ async function isLink(path: string): Promise<boolean> {
  */
 export async function refuseLink(where: string): Promise<void> {
   if (!await isLink(where)) return;
-  const what = `Cannot write "${where}" as it must not lead elsewhere: it is a symbolic link`;
-  throw new InputError(what, { where, remedy: "remove the link" });
+  const fact = `Cannot write "${where}" as it must not lead elsewhere: it is a symbolic link`;
+  throw new InputError(fact, { where, remedy: "remove the link" });
 }
 
 /** Returns whether a path is a folder. */
@@ -340,9 +340,9 @@ export async function isFolder(path: string): Promise<boolean> {
 /** Throws an `InputError` where a run folder, or one that it is to lie in, is a file. */
 export async function checkRunFolder(run: string): Promise<void> {
   for (let path = run;; path = dirname(path)) {
-    const info = await Deno.stat(path).catch(() => null); // nor is there anything below a file
-    if (info === null && path !== dirname(path)) continue;
-    if (info === null || info.isDirectory) return;
+    const entry = await Deno.stat(path).catch(() => null); // nor is there anything below a file
+    if (entry === null && path !== dirname(path)) continue;
+    if (entry === null || entry.isDirectory) return;
     const fact = `${path === run ? "it" : `"${path}"`} is a file`;
     const remedy = say`choose another ${setting("run")}`;
     throw new InputError(`Cannot work in "${run}" as it must be a folder: ${fact}`, {
@@ -361,8 +361,8 @@ export function isMissing(error: unknown): boolean {
  * Makes a handler for `catch` that gives this where there is nothing at a path, and throws all
  * other errors.
  */
-export const ifMissing = <Given>(given: Given) => (error: unknown): Given => {
-  if (isMissing(error)) return given;
+export const ifMissing = <Given>(substitute: Given) => (error: unknown): Given => {
+  if (isMissing(error)) return substitute;
   throw error;
 };
 
@@ -386,10 +386,10 @@ export function unreadable(
   place: string,
   rule: string,
   fact: string,
-  more: Explanation = {},
+  explanation: Explanation = {},
 ): InputError {
   const where = place.replace(/(, (batch|line|row|row group) \d+)+,?$/, "");
-  return new InputError(`Cannot read ${place} as ${rule}: ${fact}`, { where, ...more });
+  return new InputError(`Cannot read ${place} as ${rule}: ${fact}`, { where, ...explanation });
 }
 
 /**
@@ -454,7 +454,7 @@ export function fullDisk(
 ): RunError | undefined {
   if (error instanceof RunError) return;
   const text = `${(error as { code?: string }).code} ${error.message}`;
-  const [, rule] = ROOMS.find(([known]) => known.test(text)) ?? [];
+  const [, rule] = ROOMS.find(([pattern]) => pattern.test(text)) ?? [];
   if (rule === undefined) return;
   const remedy = "free some space or choose another folder, and run again";
   const left = path !== undefined && rule === ROOMS[0][1]
@@ -463,8 +463,8 @@ export function fullDisk(
   const facts = [needed === undefined ? [] : `${needed} bytes are needed`, left ?? []].flat().join(
     ", ",
   );
-  const what = `Cannot write ${path === undefined ? "the output" : `"${path}"`} as ${rule}`;
-  return new RunError(facts ? `${what} (${facts})` : what, { where: path, remedy, cause: error });
+  const fact = `Cannot write ${path === undefined ? "the output" : `"${path}"`} as ${rule}`;
+  return new RunError(facts ? `${fact} (${facts})` : fact, { where: path, remedy, cause: error });
 }
 
 /**
@@ -494,8 +494,8 @@ export function writeError(path: string, error: unknown, amount?: Amount): unkno
   if (!(error instanceof Error)) return error;
   const full = fullDisk(path, error, amount);
   if (full) return full;
-  const refused = (what: string, remedy: string) =>
-    new InputError(`Cannot write "${path}" as ${what}`, { where: path, remedy, cause: error });
+  const refused = (rule: string, remedy: string) =>
+    new InputError(`Cannot write "${path}" as ${rule}`, { where: path, remedy, cause: error });
   if (error instanceof Deno.errors.IsADirectory) {
     return refused("it must be a file: it is a folder", "name a file in it, or another");
   }

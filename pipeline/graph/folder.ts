@@ -94,8 +94,8 @@ export const listScratches = (run: string, name: string): Promise<string[]> =>
   listOwn(run, SCRATCH, name);
 
 /** Names a new folder in which a node, or a link, is made. */
-const newPartial = (run: string, name: string, more = "") =>
-  `${run}/${PARTIAL}/${flat(name)}~${more}${crypto.randomUUID()}`;
+const newPartial = (run: string, name: string, mark = "") =>
+  `${run}/${PARTIAL}/${flat(name)}~${mark}${crypto.randomUUID()}`;
 
 /**
  * Makes a node in a folder that `fill` fills, and whose manifest it returns; whatever is there is
@@ -172,21 +172,21 @@ export async function publish(
         return manifest;
       } catch (error) {
         // Another process may just have moved it aside.
-        const info = await Deno.stat(place).catch(() => null);
-        if (tries === TRIES || info?.isDirectory === false) throw error;
+        const occupant = await Deno.stat(place).catch(() => null);
+        if (tries === TRIES || occupant?.isDirectory === false) throw error;
       }
-      const there = await readManifest(place).catch((error) => {
+      const published = await readManifest(place).catch((error) => {
         if (!replace || !(error instanceof InputError)) throw error;
         return manifest; // as it is damaged
       });
-      if (!there) {
+      if (!published) {
         if (tries + 1 < TRIES || !await isFolder(place)) continue;
         throw ofOthers(place, `it must not hold files of others: it has no ${MANIFEST}`);
       }
-      const isSame = !replace && old.length === 0 && there.key === manifest.key;
-      if (isSame && await findDamage(place, there, false) === undefined) {
+      const isSame = !replace && old.length === 0 && published.key === manifest.key;
+      if (isSame && await findDamage(place, published, false) === undefined) {
         await removeFolder(folder);
-        return there;
+        return published;
       }
       await takeAlong(place, folder, manifest);
       // Moved aside first, so that no reader sees half of it.
@@ -198,8 +198,8 @@ export async function publish(
   }
 }
 
-const ofOthers = (where: string, what: string): InputError =>
-  new InputError(`Cannot write "${where}" as ${what}`, { where, remedy: "move it elsewhere" });
+const ofOthers = (where: string, rule: string): InputError =>
+  new InputError(`Cannot write "${where}" as ${rule}`, { where, remedy: "move it elsewhere" });
 
 /** Throws an `InputError` where a node, or a folder that it lies in, is a link. */
 export async function refuseLinks(run: string, name: string): Promise<void> {
@@ -275,15 +275,15 @@ export async function linkNode(
     if (!isWhole && (!node.temporary || walk.isAgain(node.name) || walk.isRevived(node.name))) {
       continue;
     }
-    const there = await publishNew(walk.run, node.name, false, async (folder) => {
+    const published = await publishNew(walk.run, node.name, false, async (folder) => {
       for (const name of isWhole ? Object.keys(manifest.files) : []) {
         await linkOrCopy(`${from}/${name}`, `${folder}/${name}`);
       }
-      const { made, ...known } = manifest;
-      return await writeManifest(folder, known, { ...made, from: run });
+      const { made, ...identity } = manifest;
+      return await writeManifest(folder, identity, { ...made, from: run });
     });
-    walk.made(node, there, isWhole ? "made" : "spent");
-    return there;
+    walk.made(node, published, isWhole ? "made" : "spent");
+    return published;
   }
   return null;
 }
@@ -316,8 +316,8 @@ export async function removeSpent(walk: Walk): Promise<void> {
     }
   }
   const isThere = (name: string) => states.get(name) === "made" || states.get(name) === "spent";
-  for (const [name, own] of users) {
-    if (!isThere(name) || !own.every(isThere)) continue;
+  for (const [name, itsUsers] of users) {
+    if (!isThere(name) || !itsUsers.every(isThere)) continue;
     const { files } = walk.manifest(name);
     const folder = walk.path(name);
     for await (const file of filesUnder(folder)) {
@@ -395,11 +395,11 @@ export async function removeFolder(path: string): Promise<void> {
 export async function linkFile(run: string, place: string, target: string): Promise<void> {
   const path = `${run}/${place}`;
   const to = relative(dirname(path), `${run}/${target}`);
-  const info = await Deno.lstat(path).catch(() => null);
-  if (info?.isSymlink && await Deno.readLink(path) === to) return;
+  const occupant = await Deno.lstat(path).catch(() => null);
+  if (occupant?.isSymlink && await Deno.readLink(path) === to) return;
   const aside = newPartial(run, place);
   await writing(path, async () => {
-    if (info && !info.isSymlink) {
+    if (occupant && !occupant.isSymlink) {
       throw ofOthers(path, `it must not be a file of others: it is no link to "${target}"`);
     }
     await Deno.mkdir(dirname(aside), { recursive: true });
@@ -428,14 +428,14 @@ export async function writePages(
 ): Promise<void> {
   const key = sha256(canonical(pages));
   const place = `${run}/${name}`;
-  const there = await readManifest(place).catch(() => null);
-  if (there?.key !== key || await findDamage(place, there, true) !== undefined) {
+  const manifest = await readManifest(place).catch(() => null);
+  if (manifest?.key !== key || await findDamage(place, manifest, true) !== undefined) {
     await publishNew(run, name, true, async (folder) => {
       for (const [file, text] of Object.entries(pages)) {
         await writeAtomic(`${folder}/${file}`, text);
       }
-      const known = { key, name, revision: 1, settings: {}, inputs: {}, result: {} };
-      return await writeManifest(folder, { ...known, files: await noteFiles(folder) });
+      const identity = { key, name, revision: 1, settings: {}, inputs: {}, result: {} };
+      return await writeManifest(folder, { ...identity, files: await noteFiles(folder) });
     });
   }
   for (const file of Object.keys(pages)) await linkFile(run, file, `${name}/${file}`);

@@ -55,13 +55,13 @@ export async function takeLock(run: string, node: string, task: string): Promise
     await Deno.mkdir(`${run}/${LOCKS}`, { recursive: true });
     return await Deno.open(path, { read: true, write: true, create: true });
   });
-  const other = await livingOwner(run, node, file, true).catch((error) => {
+  const otherOwner = await livingOwner(run, node, file, true).catch((error) => {
     file.close();
     throw error;
   });
-  if (other) {
+  if (otherOwner) {
     file.close();
-    return other;
+    return otherOwner;
   }
   const since = new Date().toISOString();
   const owner = { node, pid: Deno.pid, host: hostname(), since, task, machine: machine() };
@@ -158,8 +158,8 @@ async function silence(run: string, path: string): Promise<number> {
   const probe = `${run}/${LOCKS}/.${crypto.randomUUID()}`;
   try {
     await writing(probe, () => Deno.writeTextFile(probe, ""));
-    const [now, then] = await Promise.all([probe, path].map((path) => Deno.stat(path)));
-    return Number(now.mtime) - Number(then.mtime);
+    const [probed, locked] = await Promise.all([probe, path].map((path) => Deno.stat(path)));
+    return Number(probed.mtime) - Number(locked.mtime);
   } catch (error) {
     if (isMissing(error)) return Infinity;
     throw error;
@@ -180,8 +180,8 @@ function attempt<Result>(act: () => Result): Result | undefined {
   }
 }
 
-let known: string | undefined;
+let machineName: string | undefined;
 const hostname = () => attempt(Deno.hostname) ?? "";
 const readMachineId = () => Deno.readTextFileSync("/etc/machine-id").trim().slice(0, 8);
 /** Tells this machine from others, also from those that have the same host name. */
-const machine = () => known ??= `${hostname()}/${attempt(readMachineId) ?? ""}`;
+const machine = () => machineName ??= `${hostname()}/${attempt(readMachineId) ?? ""}`;

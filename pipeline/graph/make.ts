@@ -93,19 +93,19 @@ class Process {
       return gpu;
     };
     const nodes = withNeeds(walk.graph, wanted);
-    const own = nodes.filter(mine);
-    this.#own = own.length;
+    const ownNodes = nodes.filter(mine);
+    this.#own = ownNodes.length;
     // What they need may come later here: they wait for it.
-    this.#nodes = [...own, ...nodes.filter((node) => !mine(node))];
+    this.#nodes = [...ownNodes, ...nodes.filter((node) => !mine(node))];
     this.#events = new StageEvents(work.emit, nodes);
   }
 
   /** Makes what is missing, and waits for what others make. */
   async makeWanted(): Promise<void> {
     for (let pause = SOON_MS, waited = 0;;) {
-      const { left, made, held } = await this.#makeOnce();
+      const { left, madeOne, held } = await this.#makeOnce();
       if (left === 0) return;
-      if (made) [pause, waited] = [SOON_MS, 0];
+      if (madeOne) [pause, waited] = [SOON_MS, 0];
       else if (held) {
         if (waited <= TELL_MS && waited + pause > TELL_MS) {
           this.work.emit({ type: "warning", message: waitText(held) });
@@ -129,9 +129,9 @@ class Process {
    * Goes through all nodes once; comes back early where it has made one that is another process' to
    * make, as own ones may be ready now.
    */
-  async #makeOnce(): Promise<{ left: number; made: boolean; held?: Owner }> {
+  async #makeOnce(): Promise<{ left: number; madeOne: boolean; held?: Owner }> {
     let left = 0;
-    let made = false;
+    let madeOne = false;
     let held: Owner | undefined;
     this.walk.refresh();
     for (const [i, node] of this.#nodes.entries()) {
@@ -145,10 +145,10 @@ class Process {
         held = owner;
         continue;
       }
-      made = true;
+      madeOne = true;
       if (i >= this.#own && this.#own > 0) break;
     }
-    return { left, made, held };
+    return { left, madeOne, held };
   }
 
   /**
@@ -245,9 +245,9 @@ class Process {
         const { inputs = {}, state } = await walk.of(node);
         const files = await noteFiles(folder, notes[i]);
         const result = results[i] as Record<string, unknown>;
-        const known = { key, name, revision, settings: { ...settings }, inputs, files, result };
+        const identity = { key, name, revision, settings: { ...settings }, inputs, files, result };
         const adapter = this.#adapter ?? await this.#inheritedAdapter(node);
-        const manifest = await writeManifest(folder, known, { adapter });
+        const manifest = await writeManifest(folder, identity, { adapter });
         const replace = state === "damaged" || walk.isAgain(name);
         walk.made(node, await publish(work.run, name, folder, manifest, replace));
         await removeScratch(work.run, name, scratch);
@@ -295,9 +295,9 @@ async function refuseChanged(
   // A folder that changes places with one of the same key is away for a moment.
   const changed = await changedInput(run, inputs);
   if (changed === undefined) return;
-  const what =
+  const fact =
     `Cannot make "${name}" as what it is made of must stay: "${changed}" has changed meanwhile`;
-  throw new RunError(what, {
+  throw new RunError(fact, {
     where: `${run}/${changed}`,
     remedy: "let the other process end, and run again",
   });
@@ -342,9 +342,9 @@ class StageEvents {
 
   /** Notes that a stage begins here, if it has not. */
   begins(stage: string): void {
-    const known = this.#stages.get(stage)!;
-    if (known.began !== undefined) return;
-    known.began = performance.now();
+    const progress = this.#stages.get(stage)!;
+    if (progress.began !== undefined) return;
+    progress.began = performance.now();
     this.tell({ type: "stage", stage, state: "started" });
   }
 
@@ -355,12 +355,12 @@ class StageEvents {
 
   /** Notes that a node is there. Returns whether that is news. */
   isMade({ name, maker: { stage }, given }: Node, walk: Walk): boolean {
-    const known = this.#stages.get(stage);
-    if (given || !known || known.made.has(name)) return false;
-    known.made.add(name);
-    addResult(known.result, walk.manifest(name).result);
-    if (known.made.size < known.nodes) return true;
-    const { began, from, result } = known;
+    const progress = this.#stages.get(stage);
+    if (given || !progress || progress.made.has(name)) return false;
+    progress.made.add(name);
+    addResult(progress.result, walk.manifest(name).result);
+    if (progress.made.size < progress.nodes) return true;
+    const { began, from, result } = progress;
     const seconds = began === undefined ? {} : { seconds: (performance.now() - began) / 1000 };
     const copied = began === undefined && from.size > 0 ? { from: [...from] } : {};
     const state = began !== undefined ? "done" : from.size > 0 ? "copied" : "up to date";
@@ -370,9 +370,9 @@ class StageEvents {
 
   /** Passes on what a maker tells; of its progress, also how many nodes of the stage are done. */
   emit(stage: string, event: RunEvent): void {
-    const known = this.#stages.get(stage)!;
-    const isOne = event.type !== "progress" || known.nodes === 1;
-    this.tell(isOne ? event : { ...event, node: known.made.size, nodes: known.nodes });
+    const progress = this.#stages.get(stage)!;
+    const isOne = event.type !== "progress" || progress.nodes === 1;
+    this.tell(isOne ? event : { ...event, node: progress.made.size, nodes: progress.nodes });
   }
 }
 
@@ -386,7 +386,7 @@ const COUNTS =
  */
 function addResult(sum: Record<string, unknown>, result: Record<string, unknown>): void {
   for (const [name, value] of Object.entries(result)) {
-    const before = sum[name];
-    sum[name] = typeof before === "number" && COUNTS.test(name) ? before + Number(value) : value;
+    const soFar = sum[name];
+    sum[name] = typeof soFar === "number" && COUNTS.test(name) ? soFar + Number(value) : value;
   }
 }

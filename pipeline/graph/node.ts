@@ -344,8 +344,8 @@ const hashed = new WeakMap<Manifest["files"], { names: string[]; hashes: Map<str
  * same, so it is done once.
  */
 export function hashFiles({ files }: Pick<Manifest, "files">, start = ""): string {
-  const known = () => ({ names: Object.keys(files).sort(), hashes: new Map<string, string>() });
-  const { names, hashes } = hashed.getOrInsertComputed(files, known);
+  const indexed = () => ({ names: Object.keys(files).sort(), hashes: new Map<string, string>() });
+  const { names, hashes } = hashed.getOrInsertComputed(files, indexed);
   return hashes.getOrInsertComputed(start, () => {
     const named: Record<string, string> = {};
     for (let i = firstFrom(names, start); names[i]?.startsWith(start); i++) {
@@ -372,11 +372,11 @@ function firstFrom(names: readonly string[], start: string): number {
  */
 export async function noteFiles(
   folder: string,
-  known: ReadonlyMap<string, FileNote> = new Map(),
+  hashedBefore: ReadonlyMap<string, FileNote> = new Map(),
 ): Promise<Record<string, FileNote>> {
   const notes: Record<string, FileNote> = {};
   for (const path of (await Array.fromAsync(filesUnder(folder))).sort()) {
-    const note: FileNote = known.get(path) ?? await hashFile(`${folder}/${path}`);
+    const note: FileNote = hashedBefore.get(path) ?? await hashFile(`${folder}/${path}`);
     const { batches, bytes, sha256 } = note;
     notes[path] = { batches, bytes, sha256 }; // one order, whoever described it
   }
@@ -394,8 +394,8 @@ export async function findDamage(
 ): Promise<string | undefined> {
   for (const [name, { bytes, sha256 }] of Object.entries(files)) {
     const path = `${folder}/${name}`;
-    const info = await Deno.lstat(path).catch(ifMissing(null));
-    if (!info?.isFile || info.size !== bytes) return name;
+    const entry = await Deno.lstat(path).catch(ifMissing(null));
+    if (!entry?.isFile || entry.size !== bytes) return name;
     if (check && (await hashFile(path)).sha256 !== sha256) return name;
   }
 }

@@ -110,6 +110,8 @@ export function duration(seconds: number): string {
   }
   const [unit, size, smaller, part] = pair;
   const parts = Math.round(seconds / part);
-  const rest = parts % (size / part);
-  return `${Math.floor(parts * part / size)} ${unit}${rest > 0 ? ` ${rest} ${smaller}` : ""}`;
+  const remainder = parts % (size / part);
+  return `${Math.floor(parts * part / size)} ${unit}${
+    remainder > 0 ? ` ${remainder} ${smaller}` : ""
+  }`;
 }

@@ -33,7 +33,7 @@ const KNOWN = 64; // manifests that are remembered
 type Files = Readonly<Record<string, FileRecord>>;
 
 /** Manifests that were read, by their paths; each as long as the same file is there. */
-const known = new Map<string, { identity: string; files?: Files }>();
+const fileNotes = new Map<string, { identity: string; files?: Files }>();
 
 /** Gives what the manifest of its node notes of a file; undefined where no manifest knows it. */
 export function findRecord(path: string): FileRecord | undefined {
@@ -68,8 +68,8 @@ function notedFiles(where: string): Files | undefined {
   try {
     const { ino, mtime, size } = Deno.statSync(where);
     identity = `${ino} ${Number(mtime)} ${size}`;
-    const before = known.get(where);
-    if (before?.identity === identity) return before.files;
+    const cached = fileNotes.get(where);
+    if (cached?.identity === identity) return cached.files;
     text = Deno.readTextFileSync(where);
   } catch (error) {
     // Nothing is there, or nobody may look.
@@ -77,9 +77,9 @@ function notedFiles(where: string): Files | undefined {
     throw error;
   }
   const files = parse(where, text);
-  known.delete(where);
-  known.set(where, { identity, files });
-  if (known.size > KNOWN) known.delete(known.keys().next().value!);
+  fileNotes.delete(where);
+  fileNotes.set(where, { identity, files });
+  if (fileNotes.size > KNOWN) fileNotes.delete(fileNotes.keys().next().value!);
   return files;
 }
 
@@ -186,9 +186,9 @@ export type Schema<T> = v.GenericSchema<unknown, T>;
 export async function readJson<T>(
   where: string,
   schema: Schema<T>,
-  what: string,
+  form: string,
 ): Promise<T> {
-  return await needed(where, what, readJsonIfThere(where, schema, what));
+  return await needed(where, form, readJsonIfThere(where, schema, form));
 }
 
 /**
@@ -198,9 +198,9 @@ export async function readJson<T>(
 export function readJsonIfThere<T>(
   where: string,
   schema: Schema<T>,
-  what: string,
+  form: string,
 ): Promise<T | null> {
-  return read(where, (text) => orRefuse(where, what, () => conform(schema, JSON.parse(text))));
+  return read(where, (text) => orRefuse(where, form, () => conform(schema, JSON.parse(text))));
 }
 
 /**
@@ -210,7 +210,7 @@ export function readJsonIfThere<T>(
 export async function readJsonLines<T>(
   where: string,
   schema: Schema<T>,
-  what: string,
+  form: string,
 ): Promise<T[]> {
   const parse = (line: string, i: number) => {
     try {
@@ -220,8 +220,8 @@ export async function readJsonLines<T>(
     }
   };
   const parseAll = (text: string) =>
-    orRefuse(where, what, () => text.split("\n").slice(0, -1).map(parse));
-  return await needed(where, what, read(where, parseAll));
+    orRefuse(where, form, () => text.split("\n").slice(0, -1).map(parse));
+  return await needed(where, form, read(where, parseAll));
 }
 
 /**
@@ -247,10 +247,10 @@ export async function readLastLines<T>(
   });
 }
 
-async function needed<T>(where: string, what: string, reading: Promise<T | null>): Promise<T> {
+async function needed<T>(where: string, form: string, reading: Promise<T | null>): Promise<T> {
   const value = await reading;
   if (value !== null) return value;
-  throw new InputError(`Cannot read "${where}" as it must be ${what}: it is missing`, { where });
+  throw new InputError(`Cannot read "${where}" as it must be ${form}: it is missing`, { where });
 }
 
 async function read<T>(where: string, parse: (text: string) => T): Promise<T | null> {
@@ -258,11 +258,11 @@ async function read<T>(where: string, parse: (text: string) => T): Promise<T | n
   return bytes && parse(new TextDecoder().decode(bytes));
 }
 
-function orRefuse<T>(where: string, what: string, parse: () => T): T {
+function orRefuse<T>(where: string, form: string, parse: () => T): T {
   try {
     return parse();
   } catch (cause) {
-    throw new InputError(`Cannot read "${where}" as it must be ${what}: ${oneLine(cause)}`, {
+    throw new InputError(`Cannot read "${where}" as it must be ${form}: ${oneLine(cause)}`, {
       where,
       cause,
     });

@@ -53,8 +53,8 @@ export const readTimes = (run: string, most?: number): Promise<Time[]> =>
 export function secondsByNode(times: readonly Time[]): (node: string) => number | undefined {
   const nodes = new Map<string, number>();
   const trainings = new Map<string, { step: number; seconds: number }[]>();
-  for (const { stage, nodes: made = [], step, seconds } of times) {
-    for (const node of made) nodes.set(node, seconds / made.length);
+  for (const { stage, nodes: finished = [], step, seconds } of times) {
+    for (const node of finished) nodes.set(node, seconds / finished.length);
     if (step === undefined) continue;
     const steps = trainings.getOrInsertComputed(stage, () => []);
     // It went on from an earlier step.
@@ -94,8 +94,8 @@ type MeasuredDevice = v.InferOutput<typeof FIGURES>;
  */
 function cacheFile(): string | undefined {
   try {
-    const own = Deno.env.get("SMALLTALK_CACHE");
-    if (own) return `${own}/devices.json`;
+    const cacheFolder = Deno.env.get("SMALLTALK_CACHE");
+    if (cacheFolder) return `${cacheFolder}/devices.json`;
     const [folder, home] = [Deno.env.get("XDG_CACHE_HOME"), Deno.env.get("HOME")];
     const cache = folder || (home ? `${home}/.cache` : undefined);
     return cache && `${cache}/smalltalk/devices.json`;

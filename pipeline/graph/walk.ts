@@ -87,12 +87,12 @@ export class Walk {
    * the last {@link refresh}.
    */
   async of(node: Node): Promise<NodeState> {
-    const known = this.#resolved.get(node.name) ?? this.#pending.get(node.name);
-    if (known) return known;
-    const found = await this.#find(node);
-    const isThere = found.state === "made" || found.state === "spent";
-    (isThere ? this.#resolved : this.#pending).set(node.name, found);
-    return found;
+    const resolved = this.#resolved.get(node.name) ?? this.#pending.get(node.name);
+    if (resolved) return resolved;
+    const described = await this.#find(node);
+    const isThere = described.state === "made" || described.state === "spent";
+    (isThere ? this.#resolved : this.#pending).set(node.name, described);
+    return described;
   }
 
   /** Gives the manifest of a node that is made. */
@@ -158,30 +158,36 @@ export class Walk {
       if (!this.#isChecked(node) || !(error instanceof InputError)) throw error;
       [manifest, broken] = [null, true];
     }
-    const is = (state: NodeState["state"], because?: string, known = {}): NodeState => ({
+    const stateOf = (state: NodeState["state"], because?: string, identity = {}): NodeState => ({
       node,
       state,
       manifest,
-      ...known,
+      ...identity,
       ...because === undefined ? {} : { because },
     });
     if (node.given) {
-      if (!manifest) return broken ? is("damaged", MANIFEST) : is("missing");
+      if (!manifest) return broken ? stateOf("damaged", MANIFEST) : stateOf("missing");
       const file = await findDamage(this.path(node.name), manifest, this.#isChecked(node));
       return file === undefined
-        ? is("made", undefined, { key: manifest.key })
-        : is("damaged", file);
+        ? stateOf("made", undefined, { key: manifest.key })
+        : stateOf("damaged", file);
     }
-    if (waitsFor !== undefined) return is("waits", waitsFor);
+    if (waitsFor !== undefined) return stateOf("waits", waitsFor);
     const key = nodeKey(node, inputs);
-    const known = { key, inputs };
-    if (!manifest) return broken ? is("damaged", MANIFEST, known) : is("missing", undefined, known);
-    if (manifest.key !== key) return is("changed", difference(node, inputs, manifest), known);
-    if (this.#again.has(node.name)) return is("missing", undefined, known);
+    const identity = { key, inputs };
+    if (!manifest) {
+      return broken
+        ? stateOf("damaged", MANIFEST, identity)
+        : stateOf("missing", undefined, identity);
+    }
+    if (manifest.key !== key) {
+      return stateOf("changed", difference(node, inputs, manifest), identity);
+    }
+    if (this.#again.has(node.name)) return stateOf("missing", undefined, identity);
     const file = await findDamage(this.path(node.name), manifest, this.#isChecked(node));
-    if (file === undefined) return is("made", undefined, known);
-    if (!node.temporary) return is("damaged", file, known);
-    return is(this.#revived.has(node.name) ? "missing" : "spent", undefined, known);
+    if (file === undefined) return stateOf("made", undefined, identity);
+    if (!node.temporary) return stateOf("damaged", file, identity);
+    return stateOf(this.#revived.has(node.name) ? "missing" : "spent", undefined, identity);
   }
 }
 
@@ -195,8 +201,8 @@ export async function changedInput(
 ): Promise<string | undefined> {
   for (const [need, then] of Object.entries(inputs)) {
     const { name, start } = splitNeed(need);
-    const now = await readManifest(`${run}/${name}`);
-    if (now && hashFiles(now, start) !== then) return name;
+    const current = await readManifest(`${run}/${name}`);
+    if (current && hashFiles(current, start) !== then) return name;
   }
 }
 

@@ -79,6 +79,6 @@ export async function adoptRequests({ run, configuration }: GraphOf): Promise<Ad
     return describeAdoption(await readManifest(`${run}/${node}`).catch(() => null)) !== undefined;
   };
   const experts = Array.from({ length: configuration.experts }, (_, expert) => expert);
-  const found = await Promise.all(experts.map(adopted));
-  return experts.filter((expert) => found[expert]).map((expert) => ({ expert }));
+  const areAdopted = await Promise.all(experts.map(adopted));
+  return experts.filter((expert) => areAdopted[expert]).map((expert) => ({ expert }));
 }

@@ -105,8 +105,8 @@ async function madeOf(
 ): Promise<Node[]> {
   const { prefix, seed } = subject.configuration;
   const isMade = MADE_TASKS.has(name);
-  const { given, partitioner, weights, routers } = await gatherAsked(subject, isMade);
-  return [...given, {
+  const { given: givenNodes, partitioner, weights, routers } = await gatherAsked(subject, isMade);
+  return [...givenNodes, {
     name: `${ZERO_SHOT}/${name}`,
     needs: [TOKENIZER, ...isMade ? [ALL_TEST] : [], ...partitioner, ...weights],
     settings: { ...settings, format: ZERO_SHOT_FORMAT, prefix, seed, ...routers },
@@ -146,11 +146,11 @@ export async function askRequests({ run, configuration }: GraphOf): Promise<AskR
   const models = await askedModels(run, configuration, {});
   return await Promise.all(
     zeroShotTasks().map(async (name): Promise<AskRequest> => {
-      const made = await readManifest(`${run}/${ZERO_SHOT}/${name}`).catch(() => null);
-      if (!made) return { name, models };
-      const { file } = made.result;
+      const manifest = await readManifest(`${run}/${ZERO_SHOT}/${name}`).catch(() => null);
+      if (!manifest) return { name, models };
+      const { file } = manifest.result;
       const path = file === undefined ? undefined : String(file);
-      return { name, models, settings: made.settings, path };
+      return { name, models, settings: manifest.settings, path };
     }),
   );
 }
@@ -233,8 +233,8 @@ async function readAllQuestions(
   if (path !== undefined) return await readQuestions(path, TASKS.get(name)!);
   const shards = readShards(tokens.map((name) => `${making.path(name)}/${TEST}`));
   const documents = await Array.fromAsync(heldOutDocuments(shards, tokenizer, packing));
-  const made = MADE_TASKS.get(name)!.make(cutPassages(documents, longest));
-  const questions = await fittingQuestions(tokenizer, made, longest);
+  const asked = MADE_TASKS.get(name)!.make(cutPassages(documents, longest));
+  const questions = await fittingQuestions(tokenizer, asked, longest);
   if (questions.length > 0) return questions;
   const fact = `questions must be made of the held-out text of "${run}": there is none that fits`;
   throw new NoQuestionsError(`Cannot ask ${name} as ${fact}`, {

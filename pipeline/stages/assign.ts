@@ -84,10 +84,10 @@ async function readNamedPrices(
   if (prices === "") return undefined;
   const isFolder = await Deno.stat(prices).then(({ isDirectory }) => isDirectory, () => false);
   if (branch && !isFolder) {
-    const what = say`Cannot use ${
+    const fact = say`Cannot use ${
       setting("prices")
     } of a tree as it must be a run: "${prices}" is none`;
-    throw new InputError(what, { where: prices });
+    throw new InputError(fact, { where: prices });
   }
   return await readPrices(isFolder ? `${prices}/${assignmentNode(branch)}/${PRICES}` : prices);
 }
@@ -120,9 +120,9 @@ async function priced(
   };
   const maker = oneByOne(ASSIGN, async (making) => {
     const placing = { configuration, blocks: places.get(making.node.name)!, branch };
-    const { sequences, ...found } = await assignBlocks(making, assignment, placing);
+    const { sequences, ...summary } = await assignBlocks(making, assignment, placing);
     // Rows of a tree are counted once, with all branches.
-    return branch ? found : { sequences, ...found };
+    return branch ? summary : { sequences, ...summary };
   });
   return [...places].map(([name, blocks]): Node => ({
     name,
@@ -161,10 +161,17 @@ async function assignBlocks(
   await writeAssigned(making, placing, "test", assignedRows(test, experts));
   const { prefix, routers: partitioner, costs } = train.lineage as Lineage;
   if (prices === "" && train.count >= experts) {
-    const found = proof?.prices ?? await learnPrices(train, all, seed);
+    const learned = proof?.prices ?? await learnPrices(train, all, seed);
     const rows = Math.min(train.count, proof?.prices ? Infinity : SAMPLE);
-    const known = { method: assignment.method, experts, rows, prefix, partitioner, prices: found };
-    await writePrices(`${making.folder}/${PRICES}`, known);
+    const notes = {
+      method: assignment.method,
+      experts,
+      rows,
+      prefix,
+      partitioner,
+      prices: learned,
+    };
+    await writePrices(`${making.folder}/${PRICES}`, notes);
   }
   const loads = new Array<number>(experts).fill(0);
   for (const chosen of expert) loads[chosen]++;
@@ -224,8 +231,8 @@ async function assignRows(
         (_, i) => numberAt(at + i),
       );
       const names = ["nll", "length", ...rows.has("begin") ? ["begin"] as const : []] as const;
-      const { nll: costs, ...own } = readRows(rows, numbers, names);
-      const predicted = isByToken ? routedPredictions(own, prefix) : undefined;
+      const { nll: costs, ...columns } = readRows(rows, numbers, names);
+      const predicted = isByToken ? routedPredictions(columns, prefix) : undefined;
       yield { experts, costs, predicted };
     }
   };
@@ -250,9 +257,9 @@ export async function writeAssigned(
 ): Promise<void> {
   let end = 0;
   for (const block of blocks) {
-    const known = making.manifest(scoresNode(block)).result[`${side}Sequences`];
+    const noted = making.manifest(scoresNode(block)).result[`${side}Sequences`];
     const begin = end;
-    end += Number(known ?? count); // a branch below the root has its rows in one file
+    end += Number(noted ?? count); // a branch below the root has its rows in one file
     const batches = function* () {
       for (let at = begin; at < end; at += ROWS) yield batch(at, Math.min(end, at + ROWS));
     };
@@ -270,8 +277,8 @@ export const assignedRows = (rows: Rows, experts: number, expert = likeliest(row
     const { sequence, nll: costs } = rows.read(rows.numbers(from, to), ["sequence", "nll"]);
     const chosen = expert.subarray(from, to);
     const best = assignArgmax(costs, experts);
-    const at = (which: Uint16Array) =>
-      Float32Array.from(which, (e, row) => costs[row * experts + e]);
+    const at = (choices: Uint16Array) =>
+      Float32Array.from(choices, (e, row) => costs[row * experts + e]);
     const columns = { sequence, expert: chosen, best, cost: at(chosen), lowest: at(best) };
     return toTable(columns, { ...rows.lineage!, stage: ASSIGN });
   },

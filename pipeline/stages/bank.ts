@@ -83,13 +83,13 @@ export class Bank {
   }
 
   /** Gives the devices that share so many models as evenly as they go, a bank on each. */
-  async devices(own: Gpu, models: number): Promise<readonly Gpu[]> {
-    if (sizeBanks(models, own.kind).length === 1) return [own];
+  async devices(first: Gpu, models: number): Promise<readonly Gpu[]> {
+    if (sizeBanks(models, first.kind).length === 1) return [first];
     const adapter = this.options.adapter || undefined;
     if (this.#opened.length === 0) {
-      this.#opened.push(await openGpu({ adapter, variants: own.variants }));
+      this.#opened.push(await openGpu({ adapter, variants: first.variants }));
     }
-    return [own, ...this.#opened];
+    return [first, ...this.#opened];
   }
 
   /** Trains as many models of one key as fit, again and again until none is left. */

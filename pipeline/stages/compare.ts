@@ -37,7 +37,7 @@ interface ComparedParts {
   manifests: ReadonlyMap<string, Manifest>; // of the nodes that parts were made of
   lineage: Partial<Lineage>; // what every shard of a part must say of itself
   /** Called with what is wrong: of a part or a block the first row. */
-  problem(place: string, what: string): void;
+  problem(place: string, fact: string): void;
   /** Called with the rows so far, and with how many there are. */
   onRows(done: number, total: number): void;
 }
@@ -77,8 +77,11 @@ class Comparison {
   #done = 0;
   #total = 0;
 
-  constructor(private readonly of: ComparedParts, private readonly open: AsyncDisposableStack) {
-    const { parts, alone, manifests } = of;
+  constructor(
+    private readonly compared: ComparedParts,
+    private readonly open: AsyncDisposableStack,
+  ) {
+    const { parts, alone, manifests } = compared;
     const names = alone ? [] : parts[0].assignments;
     this.#blocks = alone ? [] : blocksIn(manifests.get(SEQUENCES)!);
     for (const { train, test } of parts) this.#total += train.sequences + test.sequences;
@@ -93,12 +96,12 @@ class Comparison {
   }
 
   async side(side: Side): Promise<number[]> {
-    const { parts, alone, manifests, problem } = this.of;
+    const { parts, alone, manifests, problem } = this.compared;
     const cursors = parts.map((part) => this.#cursor(this.#shards(part, side)));
-    const found = parts.map(() => ({ sequences: 0, tokens: 0 }));
+    const tallies = parts.map(() => ({ sequences: 0, tokens: 0 }));
     const take = (i: number) => {
-      found[i].sequences++;
-      found[i].tokens += cursors[i].columns.length[cursors[i].row++];
+      tallies[i].sequences++;
+      tallies[i].tokens += cursors[i].columns.length[cursors[i].row++];
     };
     // Parts of which a row is wrong: those after it are not compared.
     const wrong = new Set<number>();
@@ -125,7 +128,7 @@ class Comparison {
       if (read !== experts.length) {
         problem(node, `its ${read} ${side} sequences must be assigned: ${experts.length} are`);
       }
-      this.of.onRows(this.#done += read, this.#total);
+      this.compared.onRows(this.#done += read, this.#total);
     }
     for (const [i, cursor] of cursors.entries()) {
       if (alone) { while (await cursor.fill()) take(i); }
@@ -138,10 +141,10 @@ class Comparison {
       }
       await cursor.end(); // so that the file is hashed
       for (const name of wrong.has(i) ? [] : ["sequences", "tokens"] as const) {
-        this.#count(parts[i].node, `${side} ${name}`, found[i][name], parts[i][side][name]);
+        this.#count(parts[i].node, `${side} ${name}`, tallies[i][name], parts[i][side][name]);
       }
     }
-    const loads = found.map(({ sequences }) => sequences);
+    const loads = tallies.map(({ sequences }) => sequences);
     if (side === "train" && wrong.size === 0 && !alone) this.#checkAssignment(loads);
     return loads;
   }
@@ -151,14 +154,14 @@ class Comparison {
   }
 
   async *#read(file: string): AsyncGenerator<RecordBatch> {
-    yield* readArrow(`${this.of.run}/${file}`, file);
+    yield* readArrow(`${this.compared.run}/${file}`, file);
   }
 
   async *#shards({ node, manifest }: ExpertPart, side: Side): AsyncGenerator<RecordBatch> {
     for (const name of Object.keys(manifest.files).sort(byNumber)) {
       if (!name.startsWith(`${side}-`)) continue;
       for await (const batch of this.#read(`${node}/${name}`)) {
-        checkLineage(batch, this.of.lineage, `${this.of.run}/config.json`);
+        checkLineage(batch, this.compared.lineage, `${this.compared.run}/config.json`);
         yield batch;
       }
     }
@@ -166,7 +169,7 @@ class Comparison {
 
   /** Checks the assignments of all branches of a tree, and opens what they say together. */
   async #openTree(side: Side): Promise<JoinedRows> {
-    const { run, manifests } = this.of;
+    const { run, manifests } = this.compared;
     const blocks = this.#blocks.map((name) => ({ name }));
     for (const branch of listBranches(this.#levels)) {
       for (const { name } of listBranchRows({ branch, blocks })) {
@@ -219,23 +222,26 @@ class Comparison {
           : undefined;
         if (fact === undefined) continue;
         isWrong = true;
-        this.of.problem(`${file}, row ${all.length + row}`, `${fact}: it is not so`);
+        this.compared.problem(`${file}, row ${all.length + row}`, `${fact}: it is not so`);
       }
       all.push(...expert);
     }
     const rows = await scores.end();
     if (rows !== all.length) {
-      this.of.problem(file, `it must have a row for each of ${rows} scores: it has ${all.length}`);
+      this.compared.problem(
+        file,
+        `it must have a row for each of ${rows} scores: it has ${all.length}`,
+      );
     }
     return all;
   }
 
   /** Compares a count of rows with what a manifest says. */
-  #count(node: string, name: string, found: number, said: unknown): void {
-    if (said === found) return;
-    this.of.problem(
+  #count(node: string, name: string, counted: number, said: unknown): void {
+    if (said === counted) return;
+    this.compared.problem(
       `${node}/${MANIFEST}`,
-      `its ${name} must be ${found}, as its rows are: it says ${said}`,
+      `its ${name} must be ${counted}, as its rows are: it says ${said}`,
     );
   }
 
@@ -244,19 +250,21 @@ class Comparison {
    * definition of a proof.
    */
   #checkAssignment(loads: readonly number[]): void {
-    const { problem } = this.of;
+    const { problem } = this.compared;
     const said = loads.map(() => 0);
     for (const [name, { loads, proof, found: certificate }] of this.#assignments) {
-      if (this.of.parts[0].assignments.includes(name)) loads.forEach((load, e) => said[e] += load);
+      if (this.compared.parts[0].assignments.includes(name)) {
+        loads.forEach((load, e) => said[e] += load);
+      }
       if (!certificate || !proof) continue;
-      const found = certificate.proof;
-      const slack = ROUNDING * Math.abs(found.cost);
+      const recomputed = certificate.proof;
+      const slack = ROUNDING * Math.abs(recomputed.cost);
       for (const figure of ["cost", "bound", "unbalanced", "rows"] as const) {
-        if (Math.abs(found[figure] - proof[figure]) <= slack) continue;
+        if (Math.abs(recomputed[figure] - proof[figure]) <= slack) continue;
         const fact = `as its rows and prices are: it says ${proof[figure]}`;
         problem(
           `${name}/${MANIFEST}`,
-          `the ${figure} of its proof must be ${found[figure]}, ${fact}`,
+          `the ${figure} of its proof must be ${recomputed[figure]}, ${fact}`,
         );
       }
     }
@@ -267,9 +275,12 @@ class Comparison {
     }
     if (!ASSIGNMENTS.get(this.#method)?.balanced) return;
     const [, ...branches] = this.#assignments.values(); // of a tree: each is balanced
-    for (const { loads: own } of branches.length > 0 ? branches : [{ loads }]) {
-      if (Math.max(...own) - Math.min(...own) <= 1) continue;
-      problem("partition", `loads must be equal, or differ by one: they are ${own.join(", ")}`);
+    for (const { loads: branchLoads } of branches.length > 0 ? branches : [{ loads }]) {
+      if (Math.max(...branchLoads) - Math.min(...branchLoads) <= 1) continue;
+      problem(
+        "partition",
+        `loads must be equal, or differ by one: they are ${branchLoads.join(", ")}`,
+      );
     }
   }
 }
@@ -279,8 +290,8 @@ async function difference(part: Cursor, tokens: Cursor): Promise<string | undefi
   const id = tokens.columns.sequence[tokens.row];
   const must = `sequence ${id} of ${tokens.name} must be here, unchanged`;
   if (!await part.fill()) return `${must}: the part ends before it`;
-  const found = part.columns.sequence[part.row];
-  if (found !== id) return `${must}: sequence ${found} is`;
+  const sequence = part.columns.sequence[part.row];
+  if (sequence !== id) return `${must}: sequence ${sequence} is`;
   const name = NAMES.find((name) => !isSame(name, part, tokens));
   return name && `${must}: its ${name} ${name === "tokens" ? "differ" : "differs"}`;
 }

@@ -159,7 +159,7 @@ export async function learnedSince({ from, change }: Derivation): Promise<boolea
  * Gives a derivation as it is read, without what does not belong there: what is written again has
  * the same bytes.
  */
-export const toDerivation = (known: Derivation): Derivation => conform(SCHEMA, known);
+export const toDerivation = (derivation: Derivation): Derivation => conform(SCHEMA, derivation);
 
 /** Writes what a run derives from. */
 export const writeDerivation = (run: string, derivation: Derivation): Promise<void> =>
@@ -234,14 +234,14 @@ async function readState(
   const name = partNode(expert, experts.length);
   const part = await readManifest(`${run}/${name}`);
   if (!part) return null;
-  const now = partIn(name, part).train.sequences;
+  const sequencesNow = partIn(name, part).train.sequences;
   const hasSeen = trained?.sawMore && forgotten.some(({ side }) => side === "train");
   const isSame = tuned
-    ? now === 0
+    ? sequencesNow === 0
     : !relearned && !hasSeen && hashFiles(part, "train-") === trained?.part;
   const isFixed = !trained || becomes === "replaced";
-  const state = isFixed ? becomes : isSame ? "kept" : now === 0 ? "no text left" : becomes;
-  return { expert, was, state, sequences: { before, now } };
+  const state = isFixed ? becomes : isSame ? "kept" : sequencesNow === 0 ? "no text left" : becomes;
+  return { expert, was, state, sequences: { before, now: sequencesNow } };
 }
 
 /** Reports what became of every expert, once the parts of the derived run are there. */
@@ -249,19 +249,19 @@ export async function derivedExperts(
   run: string,
   derivation: Derivation,
 ): Promise<DerivedExpert[]> {
-  const found = derivation.experts.map((_, expert) => readState(run, derivation, expert));
-  const experts = (await Promise.all(found)).filter((expert) => expert !== null);
-  return experts.length === found.length ? experts : [];
+  const states = derivation.experts.map((_, expert) => readState(run, derivation, expert));
+  const experts = (await Promise.all(states)).filter((expert) => expert !== null);
+  return experts.length === states.length ? experts : [];
 }
 
 /** Words what changed in a step: documents, inputs and experts. */
 export function lineageStepText({ forgotten, added, dropped, experts }: LineageStep): string {
-  const states = [...Map.groupBy(experts, ({ state }) => state)].map(([state, own]) => {
-    const ids = own.map(({ expert }) => expert).join(", ");
-    const which = own.length === experts.length
+  const states = [...Map.groupBy(experts, ({ state }) => state)].map(([state, group]) => {
+    const ids = group.map(({ expert }) => expert).join(", ");
+    const subject = group.length === experts.length
       ? "all experts"
-      : `${own.length > 1 ? "experts" : "expert"} ${ids}`;
-    return `${which} ${EXPERT_STATES[state][0]}`;
+      : `${group.length > 1 ? "experts" : "expert"} ${ids}`;
+    return `${subject} ${EXPERT_STATES[state][0]}`;
   });
   const text = [
     ...forgotten > 0
@@ -285,8 +285,8 @@ export async function nodeBefore(
   name: string,
 ): Promise<{ path: string; manifest: Manifest }> {
   const path = name.startsWith("/") ? name : `${from}/${name}`;
-  const known = read.getOrInsertComputed(kept, () => new Map());
-  const manifest = await known.getOrInsertComputed(path, readManifest);
+  const manifests = read.getOrInsertComputed(kept, () => new Map());
+  const manifest = await manifests.getOrInsertComputed(path, readManifest);
   if (manifest?.key === kept[name]) return { path, manifest };
   const fact = manifest ? "it was made anew meanwhile" : "it is not there";
   throw new InputError(
@@ -303,14 +303,14 @@ export function keptNode(
   stage: string,
   name: string,
   derivation: Derivation,
-  { where = name, add, settings, ...more }:
+  { where = name, add, settings, ...changes }:
     & Partial<Pick<Node, "needs" | "links" | "settings">>
     & { where?: string; add?(making: Making): Promise<void> } = {},
 ): Node {
   return {
     name,
     needs: [],
-    ...more,
+    ...changes,
     settings: { kept: derivation.kept[where], ...settings },
     revision: 1,
     maker: oneByOne(stage, async (making) => {
@@ -374,8 +374,8 @@ export async function targetsBefore(run: string, targets: readonly Target[]): Pr
   const { experts, dense, change: { replay, dropped } } = derivation;
   return await Promise.all(targets.map(async (target) => {
     const { name, node, expert } = target;
-    const before = { node: beforeNode(name) };
-    const afresh = goingOn(target, { ...before, sequences: 0, passes: 0, replay: 0 });
+    const earlier = { node: beforeNode(name) };
+    const afresh = goingOn(target, { ...earlier, sequences: 0, passes: 0, replay: 0 });
     if (expert === undefined) return dense.includes(name) ? afresh : target;
     const { becomes, sequences, trained } = experts[expert];
     const { state } = await readState(run, derivation, expert) ?? { state: becomes };
@@ -385,6 +385,6 @@ export async function targetsBefore(run: string, targets: readonly Target[]): Pr
     const { passes, node: where } = trained;
     if (state === "kept") return { ...target, kept: keptNode(stage, node, derivation, { where }) };
     const moved = dropped === null ? {} : { moved: movedFile(expert, experts.length) };
-    return goingOn(target, { ...before, sequences, passes, replay, ...moved });
+    return goingOn(target, { ...earlier, sequences, passes, replay, ...moved });
   }));
 }

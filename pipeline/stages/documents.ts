@@ -205,8 +205,8 @@ async function countExperts(
     const numbers = tokens.numbers();
     const { expert } = assigned.read(numbers, ["expert"]);
     tokens.read(numbers, ["document"]).document.forEach((document, i) => {
-      const own = counts.getOrInsertComputed(document, () => new Map());
-      own.set(expert[i], (own.get(expert[i]) ?? 0) + 1);
+      const byExpert = counts.getOrInsertComputed(document, () => new Map());
+      byExpert.set(expert[i], (byExpert.get(expert[i]) ?? 0) + 1);
     });
   }
   return counts;
@@ -235,8 +235,8 @@ export async function findDocument(run: string, id: bigint): Promise<FoundDocume
     const row = readIntegers(needColumn(batch, "document"), BigUint64Array).indexOf(id);
     if (row < 0) continue;
     if (!isSplit) return { ...documentRows(batch, COLUMNS)[row], document: String(id) };
-    const found = documentRows(batch, PART_COLUMNS)[row];
-    return { ...found, document: String(id), shares: found.shares || undefined };
+    const document = documentRows(batch, PART_COLUMNS)[row];
+    return { ...document, document: String(id), shares: document.shares || undefined };
   }
   return null;
 }
@@ -258,16 +258,18 @@ export async function changesOfText(
 ): Promise<TextChanges | null> {
   const indexed = await indexedBlocks(run);
   if (!indexed) return null;
-  const now = joinPieces(
+  const piecesNow = joinPieces(
     blocks.flatMap(({ pieces }) => pieces.map((piece) => [piecePath(piece), piece.sha256])),
   );
   const then = joinPieces(
     indexed.flatMap(({ pieces }) => pieces.map(([path, sha256]) => [path, sha256])),
   );
   return {
-    added: [...now.keys()].filter((path) => !then.has(path)),
-    changed: [...now.keys()].filter((path) => then.has(path) && then.get(path) !== now.get(path)),
-    removed: [...then.keys()].filter((path) => !now.has(path)),
+    added: [...piecesNow.keys()].filter((path) => !then.has(path)),
+    changed: [...piecesNow.keys()].filter((path) =>
+      then.has(path) && then.get(path) !== piecesNow.get(path)
+    ),
+    removed: [...then.keys()].filter((path) => !piecesNow.has(path)),
   };
 }
 
@@ -281,7 +283,8 @@ function joinPieces(pieces: readonly string[][]): Map<string, string> {
 /** Words changes of the text, by their kinds. */
 export function changesText(changes: TextChanges | null): string {
   return Object.entries(changes ?? {}).filter(([, paths]) => paths.length > 0)
-    .map(([what, paths]) => `${what} ${listSome(paths.map((path: string) => `"${path}"`))}`).join(
+    .map(([change, paths]) => `${change} ${listSome(paths.map((path: string) => `"${path}"`))}`)
+    .join(
       "; ",
     );
 }

@@ -118,11 +118,13 @@ export const hashNodes = (stage: string, all: readonly Hashed[]): Node[] =>
         SIDES.map((side) => ({ kind, side, hashes: [] as Halves[] }))
       );
       let documents = 0;
-      for await (const { text, side: own = "train" } of read(making)) {
+      for await (const { text, side: documentSide = "train" } of read(making)) {
         signal?.throwIfAborted();
         const words = hashWords(text);
         for (const { kind, side, hashes } of tables) {
-          hashes.push(side === own ? joinArrays(Int32Array, KINDS[kind](words, text)) : NONE);
+          hashes.push(
+            side === documentSide ? joinArrays(Int32Array, KINDS[kind](words, text)) : NONE,
+          );
         }
         if (++documents % 100 === 0) {
           emit({ type: "progress", stage, done: documents, unit: "documents" });
@@ -251,9 +253,9 @@ export class Compared {
           if (!isFirst && seen[place] === 0) continue;
           const key = hashKey(rows[at], rows[at + 1]);
           const document = rows[at + 2];
-          const own = kept.get(key);
-          if (own || isFirst) onRow(document, own);
-          if (own || !isFirst) continue;
+          const keyed = kept.get(key);
+          if (keyed || isFirst) onRow(document, keyed);
+          if (keyed || !isFirst) continue;
           kept.set(key, [document]);
           seen[place] = 1;
         }
@@ -276,8 +278,12 @@ export class Compared {
     const step = Math.max(1, Math.floor(BUCKETS * MOST_ROWS / all));
     if (step >= BUCKETS) {
       await this.#pause();
-      const bySide = counts.map((_, own) => tables.filter(({ side }) => side === own));
-      yield bySide.map((own) => joinArrays(Uint32Array, own.map((table) => readTable(table).rows)));
+      const bySide = counts.map((_, wantedSide) =>
+        tables.filter(({ side }) => side === wantedSide)
+      );
+      yield bySide.map((sideTables) =>
+        joinArrays(Uint32Array, sideTables.map((table) => readTable(table).rows))
+      );
       return;
     }
     const path = `${this.making.folder}/rows.u32`;
@@ -324,7 +330,7 @@ export class Compared {
       await this.#pause();
       for (const [i, bySide] of spans.entries()) {
         for (const [side, span] of bySide.entries()) {
-          const parts = held.filter((one) => one.side === side).map(({ ends, rows }) =>
+          const parts = held.filter((table) => table.side === side).map(({ ends, rows }) =>
             rows.subarray(
               3 * (ends[i * step - 1] ?? 0),
               3 * (ends[(i + 1) * step - 1] ?? ends.at(-1)!),
@@ -369,22 +375,26 @@ export class Compared {
     const pairs: Pair[] = [];
     const copies = new Set<number>();
     const candidates = new Map<number, Set<number>>();
-    const copy: OnRow = (other, kept) => {
+    const copy: OnRow = (document, kept) => {
       if (!kept) return;
-      copies.add(other);
-      pairs.push({ kind: "exact", one: kept[0], other, share: 1 });
+      copies.add(document);
+      pairs.push({ kind: "exact", one: kept[0], other: document, share: 1 });
     };
     await this.join("text", ["train", copy], ["test", copy]);
-    const compare = (other: number, before?: number[]) => {
-      if (!before || copies.has(other)) return;
-      const own = candidates.getOrInsertComputed(other, () => new Set());
-      for (const one of before.slice(-MOST_BEFORE)) own.add(one);
-      return before;
+    const compare = (document: number, earlier?: number[]) => {
+      if (!earlier || copies.has(document)) return;
+      const partners = candidates.getOrInsertComputed(document, () => new Set());
+      for (const partner of earlier.slice(-MOST_BEFORE)) partners.add(partner);
+      return earlier;
     };
-    await this.join("bands", ["train", (other, kept) => compare(other, kept)?.push(other)], [
-      "test",
-      compare,
-    ]);
+    await this.join(
+      "bands",
+      ["train", (document, kept) => compare(document, kept)?.push(document)],
+      [
+        "test",
+        compare,
+      ],
+    );
     for await (const pair of this.#verify(candidates)) pairs.push(pair);
     return pairs.sort((a, b) => a.other - b.other || a.one - b.one);
   }
@@ -393,7 +403,9 @@ export class Compared {
   async *#verify(candidates: ReadonlyMap<number, ReadonlySet<number>>): AsyncGenerator<Pair> {
     const path = `${this.making.folder}/shingles.f64`;
     const places = new Map<number, readonly [number, number]>();
-    const wanted = new Set(candidates.entries().flatMap(([other, before]) => [other, ...before]));
+    const wanted = new Set(
+      candidates.entries().flatMap(([document, partners]) => [document, ...partners]),
+    );
     using file = await Deno.open(path, { read: true, write: true, createNew: true });
     let end = 0;
     for await (const { number, text } of this.read(wanted)) {
@@ -404,11 +416,11 @@ export class Compared {
     }
     const shingles = (number: number) =>
       new Set(new Float64Array(readAt(file, ...places.get(number)!).buffer));
-    for (const [other, before] of candidates) {
-      const own = shingles(other);
-      for (const one of before) {
-        const share = jaccard(shingles(one), own);
-        if (share >= NEAR) yield { kind: "near", one, other, share };
+    for (const [document, partners] of candidates) {
+      const itsShingles = shingles(document);
+      for (const partner of partners) {
+        const share = jaccard(shingles(partner), itsShingles);
+        if (share >= NEAR) yield { kind: "near", one: partner, other: document, share };
       }
     }
     await Deno.remove(path);

@@ -142,13 +142,17 @@ export async function estimateTraining(
   const { configuration, kind, loss } = workload;
   const { recompute, keep = 2, checkpointEvery = 200 } = options;
   const { microBatch, sequenceLength: length, saveDtype, expertBatch, dtype } = configuration;
-  const again = recompute ? 4 / 3 : 1; // a forward pass more to three
+  const recomputing = recompute ? 4 / 3 : 1; // a forward pass more to three
   const sum = { ...NOTHING };
   for (const target of targets) {
     const [model, batch] = [await target.model(configuration), target.batch(configuration)];
     const steps = await target.steps(configuration, await trainingText(target, workload));
     const kept = checkpointEvery > 0 ? Math.min(keep, Math.floor(steps / checkpointEvery)) : 0;
-    sum.seconds += secondsFor(again * steps * trainingFlops(model, batch, length), model, workload);
+    sum.seconds += secondsFor(
+      recomputing * steps * trainingFlops(model, batch, length),
+      model,
+      workload,
+    );
     // Weights, and two moments next to them.
     sum.diskBytes += parameterCount(model) * ((saveDtype === "f32" ? 4 : 2) + 12 * kept);
     const { total } = trainingMemory(model, {
@@ -210,8 +214,8 @@ export async function estimateQuestions(
   { models, settings }: AskRequest,
 ): Promise<Estimate> {
   const asked = settings?.limit ? Math.min(QUESTIONS, Number(settings.limit)) : QUESTIONS;
-  const others = models.filter(({ expert }) => expert === undefined);
-  const answering = models.slice(0, 1).concat(others);
+  const denseModels = models.filter(({ expert }) => expert === undefined);
+  const answering = models.slice(0, 1).concat(denseModels);
   return { ...await estimateAnswers(workload, answering, CHOICES * asked), diskBytes: 100e3 };
 }
 

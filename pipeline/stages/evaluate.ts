@@ -81,9 +81,9 @@ export const listBaselines = (models: readonly Target[]): Baseline[] =>
 export async function gatherAsked({ configuration, tokens, models }: EvaluationOf, text = true) {
   const partitioner = configuration.routers === "" ? [PARTITIONER] : [];
   const read = [TOKENIZER, ...text ? [SEQUENCES, ...tokens] : [], ...partitioner];
-  const given = [...read, ...models.map(({ node }) => node)].map(givenNode);
+  const givenNodes = [...read, ...models.map(({ node }) => node)].map(givenNode);
   const weights = models.map(({ node }) => `${node}:model.safetensors`);
-  return { given, partitioner, weights, routers: await namedRouters(configuration) };
+  return { given: givenNodes, partitioner, weights, routers: await namedRouters(configuration) };
 }
 
 /** Makes the nodes of an evaluation, after the nodes that it is given. */
@@ -92,14 +92,14 @@ export async function evaluateNodes(
   choices: EvaluationChoices = {},
 ): Promise<Node[]> {
   const { configuration: { prefix, seed }, models } = subject;
-  const { given, partitioner, weights, routers } = await gatherAsked(subject);
+  const { given: givenNodes, partitioner, weights, routers } = await gatherAsked(subject);
   // Another adapter rounds differently, but whoever scored first is believed.
   const scorer = oneByOne(EVALUATE, (making, work) => score(making, work, subject));
   const { resamples = RESAMPLES, ...several } = choices;
   // Mixes need single tokens.
   const passes = choices.mix?.length ? models.filter(({ expert }) => expert === undefined) : models;
   return [
-    ...given,
+    ...givenNodes,
     ...passes.map((model): Node => ({
       name: modelScoresNode(model),
       needs: [ALL_TEST, `${model.node}:model.safetensors`, `${model.node}:config.json`, TOKENIZER],
@@ -167,8 +167,8 @@ const NOT_CHOSEN = ["format", "prefix", "seed", "routers"];
 
 /** Reads what was chosen for the evaluation of a run; nothing where there is none. */
 export async function askedChoices(run: string): Promise<EvaluationChoices> {
-  const made = await readManifest(`${run}/${EVALUATION}`).catch(() => null);
-  const chosen = Object.entries(made?.settings ?? {}).filter(([name]) =>
+  const manifest = await readManifest(`${run}/${EVALUATION}`).catch(() => null);
+  const chosen = Object.entries(manifest?.settings ?? {}).filter(([name]) =>
     !NOT_CHOSEN.includes(name)
   );
   return Object.fromEntries(chosen) as EvaluationChoices;
@@ -242,14 +242,14 @@ async function putTogether(
     await readVerified(`${making.path(TOKENIZER)}/${TOKENIZER_FILE}`),
   );
   const vocabulary = Number(making.manifest(TOKENIZER).result.entries);
-  const other = routeBy === undefined
+  const otherPartitioner = routeBy === undefined
     ? undefined
     : await PARTITIONERS.get(routeBy)!.open(`${run}/experts`, work.gpu);
-  let found: DocumentScores;
+  let scored: DocumentScores;
   const evaluation = await evaluate({
     ...choices,
     ...text,
-    routeBy: other,
+    routeBy: otherPartitioner,
     tokenBytes: countTokenBytes(tokenizer, vocabulary),
     prefix,
     sequenceLength,
@@ -263,15 +263,15 @@ async function putTogether(
       return { config, notes, nll: new Float32Array(bytes.buffer) };
     },
     onProgress: (done) => emit({ type: "progress", stage: EVALUATE, done, unit: "sequences" }),
-    onDocuments: (scores) => found = scores,
+    onDocuments: (scores) => scored = scores,
     onWarning,
   }).finally(() => {
-    other?.close();
+    otherPartitioner?.close();
     text.mixture.close();
   });
   const { documents, sequences, tokens } = evaluation;
   const file = `${making.folder}/${DOCUMENTS}`;
-  making.wrote({ [DOCUMENTS]: await writeDocumentScores(file, found!, evaluation) });
+  making.wrote({ [DOCUMENTS]: await writeDocumentScores(file, scored!, evaluation) });
   await making.write(RESULT, jsonText({ ...evaluation, ...levels.length > 0 ? { levels } : {} }));
   return { documents, sequences, tokens };
 }

@@ -195,12 +195,14 @@ export async function dividingNodes(
   const assign: Node[] = [];
   const first = routers === "" ? learn : score;
   for (
-    const own of isTree ? listBranches(levels).map((branch) => takeBranch(graph, branch)) : [graph]
+    const branchGraph of isTree
+      ? listBranches(levels).map((branch) => takeBranch(graph, branch))
+      : [graph]
   ) {
-    if (routers === "") learn.push(...learnNodes(own));
-    const isAbove = own.branch && own.branch.length + 1 < levels.length;
-    (isAbove ? first : score).push(...await scoreNodes(own));
-    (isAbove ? first : assign).push(...await assignNodes(own));
+    if (routers === "") learn.push(...learnNodes(branchGraph));
+    const isAbove = branchGraph.branch && branchGraph.branch.length + 1 < levels.length;
+    (isAbove ? first : score).push(...await scoreNodes(branchGraph));
+    (isAbove ? first : assign).push(...await assignNodes(branchGraph));
   }
   if (isTree && routers === "") learn.push(treeNode(graph));
   if (isTree) assign.push(joinedNode(graph));
@@ -228,8 +230,8 @@ function treeNode({ configuration: { experts, levels, prefix, rounds } }: GraphO
         const need = partitionerNode(branch);
         await linkFiles({ link }, path(need), manifest(need).files, `${branchName(branch)}/`);
       }
-      const known = (await readDescription(path(partitionerNode(root))))!;
-      await writeDescription(folder, { ...known, kind: "tree", experts, levels });
+      const description = (await readDescription(path(partitionerNode(root))))!;
+      await writeDescription(folder, { ...description, kind: "tree", experts, levels });
       const { sha256 } = await identifyPartitioner(folder);
       return { ...manifest(partitionerNode(root)).result, routers: sha256 };
     }),
@@ -241,10 +243,10 @@ function treeNode({ configuration: { experts, levels, prefix, rounds } }: GraphO
  */
 function joinedNode(graph: GraphOf): Node {
   const { configuration: { experts, levels }, blocks } = graph;
-  const own = listBranches(levels).map(assignmentNode);
+  const branchAssignments = listBranches(levels).map(assignmentNode);
   return {
     name: assignmentNode(),
-    needs: [...blocks.map(scoresNode), ...own],
+    needs: [...blocks.map(scoresNode), ...branchAssignments],
     settings: { experts, levels, order: hashOrder(blocks.map(({ name }) => name)) },
     revision: 1,
     maker: oneByOne(ASSIGN, async (making) => {
@@ -258,7 +260,7 @@ function joinedNode(graph: GraphOf): Node {
         };
         await writeAssigned(making, graph, side, { count: joined.count, batch });
       }
-      const { costs } = making.manifest(own[0]).result;
+      const { costs } = making.manifest(branchAssignments[0]).result;
       return {
         sequences: loads.reduce((a, b) => a + b),
         experts,
@@ -325,13 +327,13 @@ export class JoinedRows implements Disposable {
     const assigned = this.assigned.get(name)!;
     const place = this.#places.get(name)!;
     this.#places.set(name, place + lost.length);
-    const own = assigned.read(assigned.numbers(place, place + lost.length), ASSIGNED);
-    const { rows, expert, best, cost, lowest } = own;
+    const columns = assigned.read(assigned.numbers(place, place + lost.length), ASSIGNED);
+    const { rows, expert, best, cost, lowest } = columns;
     for (let row = 0; row < rows; row++) lost[row] -= cost[row] - lowest[row];
     const [experts, ...below] = this.levels.slice(branch.length);
     if (below.length === 0) {
       for (let row = 0; row < rows; row++) lowest[row] = lost[row] + cost[row];
-      return own;
+      return columns;
     }
     const width = countExperts(below);
     const rowsByChild = Array.from({ length: experts }, (): number[] => []);
@@ -339,15 +341,15 @@ export class JoinedRows implements Disposable {
     for (const [child, places] of rowsByChild.entries()) {
       if (places.length === 0) continue;
       const lostSoFar = Float32Array.from(places, (row) => lost[row]);
-      const found = this.#next([...branch, child], lostSoFar);
+      const deeper = this.#next([...branch, child], lostSoFar);
       for (const [i, row] of places.entries()) {
-        expert[row] = child * width + found.expert[i];
-        best[row] = child * width + found.best[i];
-        cost[row] = found.cost[i];
-        lowest[row] = found.lowest[i];
+        expert[row] = child * width + deeper.expert[i];
+        best[row] = child * width + deeper.best[i];
+        cost[row] = deeper.cost[i];
+        lowest[row] = deeper.lowest[i];
       }
     }
-    return own;
+    return columns;
   }
 
   /** Closes the files. */

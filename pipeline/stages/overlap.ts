@@ -175,8 +175,8 @@ async function refuseUnsplit({ run, blocks }: GraphOf): Promise<void> {
 /** Gives what was asked of a run, as its manifest tells. */
 export async function overlapRequests({ run }: GraphOf): Promise<OverlapRequest[]> {
   if ((await partsAlone(run)).length > 0) return [];
-  const made = await readManifest(`${run}/${RESULT}`).catch(() => null);
-  return [{ against: [], named: [], made }];
+  const manifest = await readManifest(`${run}/${RESULT}`).catch(() => null);
+  return [{ against: [], named: [], made: manifest }];
 }
 
 /** Writes a share of so many as a percentage. */
@@ -215,9 +215,10 @@ async function writeResult(making: Making, { signal }: Work, hashed: readonly Ha
   let number = 0;
   const leaks: bigint[] = [];
   for await (const row of readDocumentRows(`${making.path(PART_INDEX)}/${DOCUMENTS}`, COLUMNS)) {
-    const own = pairsByOther.get(number) ?? [];
-    const has = (...kinds: Pair["kind"][]) => Number(own.some(({ kind }) => kinds.includes(kind)));
-    const apart = Number(own.some(({ one }) => rows.get(one)?.expert !== row.expert));
+    const itsPairs = pairsByOther.get(number) ?? [];
+    const has = (...kinds: Pair["kind"][]) =>
+      Number(itsPairs.some(({ kind }) => kinds.includes(kind)));
+    const apart = Number(itsPairs.some(({ one }) => rows.get(one)?.expert !== row.expert));
     const counts = row.side === "train"
       ? { documents: 1, copies: has("exact"), near: has("near"), apart }
       : { ...passages.count(number), twins: has("exact", "near") };
@@ -225,7 +226,7 @@ async function writeResult(making: Making, { signal }: Work, hashed: readonly Ha
     add(sources.getOrInsertComputed(row.source, noTally), counts);
     add(experts.getOrInsertComputed(row.expert, noTally), counts);
     if (wanted.has(number)) rows.set(number, row);
-    if (row.side === "test" && own.length > 0) leaks.push(row.document);
+    if (row.side === "test" && itsPairs.length > 0) leaks.push(row.document);
     number++;
   }
   for (const [words, { count }] of [[PASSAGE, passages], [8, eights]] as const) {
@@ -264,9 +265,9 @@ async function findPassages(all: Compared, kind: 13 | 8) {
     kept?.push(document);
   }], ["train", (one, kept = []) => {
     for (let document; (document = kept.pop()) !== undefined;) {
-      const own = shared.getOrInsertComputed(document, () => ({ count: 0, one }));
-      own.count++;
-      own.one = Math.min(own.one, one);
+      const tally = shared.getOrInsertComputed(document, () => ({ count: 0, one }));
+      tally.count++;
+      tally.one = Math.min(tally.one, one);
     }
   }]);
   const pairs = [...shared].sort(([a], [b]) => a - b).map(([other, { count, one }]): Pair => ({
@@ -276,8 +277,8 @@ async function findPassages(all: Compared, kind: 13 | 8) {
     share: count / runs.get(other)!,
   }));
   const count = (document: number): Partial<OverlapTally> => {
-    const [own, leaked] = [runs.get(document) ?? 0, shared.get(document)?.count ?? 0];
-    return { heldOut: 1, leaking: Math.min(1, leaked), runs: own, shared: leaked };
+    const [itsRuns, leaked] = [runs.get(document) ?? 0, shared.get(document)?.count ?? 0];
+    return { heldOut: 1, leaking: Math.min(1, leaked), runs: itsRuns, shared: leaked };
   };
   return { pairs, count };
 }
@@ -314,10 +315,13 @@ async function chooseExamples(
 /** Cuts two texts where the first run of words begins that both have. */
 function sharedParts(texts: readonly string[], length: number): string[] {
   const starts = texts.map((): number[] => []);
-  const [runs, others] = texts.map((text, i) => listRuns(hashWords(text, starts[i]), length));
-  const known = new Set(others);
-  const run = runs.find((run) => known.has(run)) ?? NaN;
+  const [runs, otherRuns] = texts.map((text, i) => listRuns(hashWords(text, starts[i]), length));
+  const sharedWith = new Set(otherRuns);
+  const run = runs.find((run) => sharedWith.has(run)) ?? NaN;
   return texts.map((text, i) =>
-    text.slice(starts[i][[runs, others][i].indexOf(run)] ?? 0).slice(0, SHOWN).replace(/\s+/g, " ")
+    text.slice(starts[i][[runs, otherRuns][i].indexOf(run)] ?? 0).slice(0, SHOWN).replace(
+      /\s+/g,
+      " ",
+    )
   );
 }

@@ -45,16 +45,16 @@ export async function pageNodes(
 ): Promise<Node[]> {
   const asked = { name: REPORT, command: task(REPORT, { run }), optional: true };
   if (html === undefined) {
-    const made = await readManifest(`${run}/${NODE}`).catch(() => null);
-    return made ? nodesAsMade(made, REVISION, asked) : [unaskedNode(NODE, REVISION, asked)];
+    const manifest = await readManifest(`${run}/${NODE}`).catch(() => null);
+    return manifest ? nodesAsMade(manifest, REVISION, asked) : [unaskedNode(NODE, REVISION, asked)];
   }
   // No models: their folders may be cleared once they are evaluated.
   const asking = zeroShotTasks().map((name) => `${ZERO_SHOT}/${name}`);
   const shown = [NAMES, EVALUATION, RESULT, ...asking];
-  const there = await Promise.all(
+  const present = await Promise.all(
     shown.map(async (name) => await readManifest(`${run}/${name}`).catch(() => null) !== null),
   );
-  const needs = shown.filter((_, i) => there[i]);
+  const needs = shown.filter((_, i) => present[i]);
   return needs.map(givenNode).concat({
     name: NODE,
     needs,

@@ -91,9 +91,9 @@ export function addSides(tallies: readonly PartTally[]): PartTally {
       sum[name] += tally[name];
     }
     for (const [source, { sequences, tokens }] of tally.sources) {
-      const known = sum.sources.getOrInsertComputed(source, () => ({ sequences: 0, tokens: 0 }));
-      known.sequences += sequences;
-      known.tokens += tokens;
+      const tally = sum.sources.getOrInsertComputed(source, () => ({ sequences: 0, tokens: 0 }));
+      tally.sequences += sequences;
+      tally.tokens += tokens;
     }
   }
   return sum;

@@ -98,9 +98,9 @@ async function prune(
   for await (const { number, text } of all.read(groups.keys())) {
     const group = groups.get(number)!;
     const order = randomBits(seed, "dedup", indexOfText(text));
-    for (const found of leaks.has(number) ? [firsts] : [firsts, cleans]) {
-      if (order >= (found.get(group)?.order ?? 2n ** 64n)) continue;
-      found.set(group, { number, order, side: chooseSide(text, seed, holdout) });
+    for (const chosen of leaks.has(number) ? [firsts] : [firsts, cleans]) {
+      if (order >= (chosen.get(group)?.order ?? 2n ** 64n)) continue;
+      chosen.set(group, { number, order, side: chooseSide(text, seed, holdout) });
     }
   }
   const kept = blocks.map((): Pick<Numbered, "at" | "side">[] => []);

@@ -82,28 +82,28 @@ export class RoundBank {
     const gpu = await work.gpu();
     const rows = this.#rows ??= await branchRows(first, this.graph, TRAIN);
     if (round === 1) warnOfPasses(this.graph, rows.count, work);
-    const now = this.#draw(rows, round);
-    const { expert, metrics } = await this.#assign(first, round, now);
+    const drawn = this.#draw(rows, round);
+    const { expert, metrics } = await this.#assign(first, round, drawn);
     if (metrics) work.emit({ type: "round", ...asLabel(this.graph), rounds, ...metrics });
     const bank = await this.#openBank(gpu, all, routers, round, rows);
     const onStep = (step: number, steps: number) => {
       const [done, total] = [(round - 1) * steps + step, rounds * steps];
       work.emit({ type: "progress", stage: LEARN, done, total, unit: "steps" });
     };
-    const { trainingLoss, ...steps } = await bank.train(round, now, expert, onStep, work.signal);
+    const { trainingLoss, ...steps } = await bank.train(round, drawn, expert, onStep, work.signal);
     const nll = await bank.score(this.#draw(rows, round + 1));
     const state = await bank.state();
     const results = trainingLoss.map((trainingLoss) => ({ trainingLoss, ...steps }));
     for (const [place, { folder, write }] of all.entries()) {
       await saveTrainerState(`${folder}/${STATE}`, this.#model!, sliceState(state, place, 1));
-      const own = { length: nll.length / all.length };
-      const values = Float32Array.from(own, (_, row) => nll[row * all.length + place]);
+      const column = { length: nll.length / all.length };
+      const values = Float32Array.from(column, (_, row) => nll[row * all.length + place]);
       const scores = new Map([["nll", { shape: [values.length], values }]]);
       await write(SCORES, encodeSafetensors(scores));
       await write(ROUND, jsonText(results[place]));
       if (routers[place] === 0) {
-        const before = round > 1 ? await readRoundLines(first, round - 1, this.graph) : "";
-        await write(ROUNDS, before + (metrics ? JSON.stringify(metrics) + "\n" : ""));
+        const earlierLines = round > 1 ? await readRoundLines(first, round - 1, this.graph) : "";
+        await write(ROUNDS, earlierLines + (metrics ? JSON.stringify(metrics) + "\n" : ""));
       }
     }
     return results;
@@ -134,12 +134,12 @@ export class RoundBank {
     rows: Drawn,
   ): Promise<{ expert: Uint16Array; metrics?: RoundMetrics }> {
     const { experts, seed, start, fixed } = this.graph.configuration;
-    const known = round === 1 ? undefined : await assignRound(making, this.graph, round, rows);
-    if (known && !fixed) return known;
+    const assigned = round === 1 ? undefined : await assignRound(making, this.graph, round, rows);
+    if (assigned && !fixed) return assigned;
     const expert = start === "ctbm"
       ? await assignByClusters(making, startNode(this.graph), rows)
       : randomAssignment(rows.rows, experts, seed);
-    return { ...known, expert };
+    return { ...assigned, expert };
   }
 
   async #openBank(
@@ -326,10 +326,10 @@ export async function trainFurther(
 ): Promise<Record<string, unknown>> {
   using rows = await openNeeded(making, files);
   if (rows.count === 0) {
-    const what = fresh
+    const fact = fresh
       ? "train routers as there must be a pair that is not held out: there is none"
       : "add an expert as its text must hold a sequence: it holds none";
-    throw new InputError(`Cannot ${what}`);
+    throw new InputError(`Cannot ${fact}`);
   }
   const draw = drawing(rows.count, configuration.seed, fresh ? "prompts" : "new router");
   const names = ["sequence", "tokens", "length", ...fresh ? ["begin"] as const : []] as const;
@@ -337,20 +337,20 @@ export async function trainFurther(
     const columns = readRows(rows, draw(from, count), names, routedTokens(configuration, false));
     return { ...columns, length: routedLengths(columns) };
   };
-  const known = await loadRouters(path);
-  const { config, models, notes } = known;
+  const saved = await loadRouters(path);
+  const { config, models, notes } = saved;
   const sample = Math.min(SAMPLE, rows.count);
   const nearest = fresh
     ? undefined
-    : await findNearest(known, gpu, read(0, sample), configuration.prefix);
-  const own = nearest === undefined ? models : [models[nearest]];
+    : await findNearest(saved, gpu, read(0, sample), configuration.prefix);
+  const startModels = nearest === undefined ? models : [models[nearest]];
   let drawn = 0;
   const trained = await trainRouters({
     ...configuration,
     gpu: await gpu(),
     model: config,
-    models: own,
-    experts: own.length,
+    models: startModels,
+    experts: startModels.length,
     signal,
     next: (count) => {
       drawn += count;

@@ -150,8 +150,8 @@ async function splitSide(
     for await (const batch of readArrow(`${path(tokensNode(block))}/${side}.arrow`)) {
       signal?.throwIfAborted();
       const { nll: _, expert: __, ...columns } = fromBatch(batch, undefined, ["tokens"]);
-      writers ??= openWriters(side, folder, batch, columns, configuration).map((one) =>
-        stack.use(one)
+      writers ??= openWriters(side, folder, batch, columns, configuration).map((writer) =>
+        stack.use(writer)
       );
       const rowsByExpert = countRows(columns, row, { ...chosen, perSequence }, tallies, prefix);
       for (const [expert, rows] of rowsByExpert.entries()) await writers[expert].add(columns, rows);
@@ -313,8 +313,8 @@ async function nameExperts(making: Making, graph: GraphOf): Promise<Record<strin
     const [routed] = routedLengths({ length, begin });
     const [expert] = assigned.read([number], ["expert"]).expert;
     const cost = scores.read([number], ["nll"]).nll[expert];
-    const one = { sequence, source, ids: ids.subarray(0, length[0]), cost, routed };
-    await addRow(samples[expert], one, scores.lineage!, tokenizer);
+    const sample = { sequence, source, ids: ids.subarray(0, length[0]), cost, routed };
+    await addRow(samples[expert], sample, scores.lineage!, tokenizer);
   }
   const names = await nameSamples(samples, tokenizer);
   await making.write(NAMES_FILE, jsonText(names));

@@ -45,14 +45,14 @@ export interface GraphOf {
 
 /** Gives the graph of a run of documents, of which nothing is derived or only recorded. */
 export const graphOf = (
-  known: Pick<GraphOf, "run" | "configuration" | "text" | "blocks"> & Partial<GraphOf>,
+  parts: Pick<GraphOf, "run" | "configuration" | "text" | "blocks"> & Partial<GraphOf>,
 ): GraphOf => ({
   prompts: false,
-  grouped: { experts: known.configuration.experts, starts: [] },
+  grouped: { experts: parts.configuration.experts, starts: [] },
   away: [],
   recorded: false,
   branch: undefined,
-  ...known,
+  ...parts,
 });
 
 /**

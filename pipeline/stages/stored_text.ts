@@ -99,11 +99,11 @@ class TokenStream {
     const { tokens, length } = this.rows.read(numbers, ["tokens", "length"]);
     this.#row += numbers.length;
     const width = tokens.length / Math.max(1, numbers.length);
-    const rest = this.#tokens.subarray(this.#at);
+    const unread = this.#tokens.subarray(this.#at);
     const Type = tokens instanceof Uint16Array ? Uint16Array : Uint32Array;
-    const joined = new Type(rest.length + length.reduce((sum, own) => sum + own, 0));
-    joined.set(rest);
-    let end = rest.length;
+    const joined = new Type(unread.length + length.reduce((sum, rowLength) => sum + rowLength, 0));
+    joined.set(unread);
+    let end = unread.length;
     for (let row = 0; row < length.length; row++) {
       const start = row * width;
       joined.set(tokens.subarray(start, start + length[row]), end);

@@ -106,8 +106,8 @@ export function takeNode(
     revision: 1,
     maker: oneByOne(tokens ? TOKENIZE : CORPUS, async (making, { emit, workers }) => {
       const open = async function* (): AsyncGenerator<Placed> {
-        for (const [block, known] of blocks.entries()) {
-          const documents = readTaken(known, configuration, text, making, before);
+        for (const [block, takenBlock] of blocks.entries()) {
+          const documents = readTaken(takenBlock, configuration, text, making, before);
           for await (const document of documents) yield { ...document, block };
         }
       };
@@ -148,11 +148,11 @@ async function* takeFirst(
       yield document;
     }
   };
-  const one = async function* () {
+  const ones = async function* () {
     for await (const _ of documents()) yield 1;
   };
   let total = 0;
-  for await (const size of sizes ? sizes(documents()) : one()) {
+  for await (const size of sizes ? sizes(documents()) : ones()) {
     yield held.shift()!;
     if ((total += size) >= most) return;
   }

@@ -132,7 +132,7 @@ const shapes = () => import("../model/shape.ts");
 function target(
   name: string,
   taskName: string,
-  { wide = false, long = false, flags = {}, ...own }:
+  { wide = false, long = false, flags = {}, ...target }:
     & { wide?: boolean; long?: boolean; flags?: Record<string, string | number> }
     & Partial<Target>
     & Pick<Target, "rates">,
@@ -151,7 +151,7 @@ function target(
         sequences,
         least,
       }),
-    ...own,
+    ...target,
   };
 }
 
@@ -159,14 +159,14 @@ function target(
 export function expertTarget(expert: number, { experts, levels = [] }: Experts): Target {
   const name = expertFolder(expert, experts);
   const path = expertPath(expert, levels);
-  const own = {
+  const options = {
     expert,
     path,
     part: partNode(expert, experts),
     node: `experts/${name}`,
     flags: { expert },
   };
-  return target(name, "train-expert", { ...own, rates: ["expertRate"] });
+  return target(name, "train-expert", { ...options, rates: ["expertRate"] });
 }
 
 /**

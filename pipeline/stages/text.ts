@@ -68,7 +68,7 @@ export async function lookAtText(
   run: string,
   configuration: Configuration,
   { documents, reading: handed }: GivenText = {},
-  { keep = false, check = false, others = [] as readonly Block[] } = {},
+  { keep = false, check = false, others: otherBlocks = [] as readonly Block[] } = {},
 ): Promise<RunText> {
   const { input, corpus, corpusCharacters: characters, blockBytes, format } = configuration;
   const reading = readingSettings(configuration);
@@ -97,7 +97,7 @@ export async function lookAtText(
   const asText = format === "auto"
     ? files.filter(({ path, format }) => format === "txt" && !/\.txt(\.\w+)?$/i.test(path))
     : [];
-  const blocks = await gatherTextBlocks(run, parts, blockBytes, others);
+  const blocks = await gatherTextBlocks(run, parts, blockBytes, otherBlocks);
   if (blocks?.every(({ bytes }) => bytes === 0)) {
     const list = configuration.input.join(", ");
     throw new InputError(`Cannot read documents as there must be text: there is none in ${list}`);
@@ -137,7 +137,7 @@ async function gatherTextBlocks(
   run: string,
   parts: readonly (Piece | Node)[],
   blockBytes: number,
-  others: readonly Block[] = [],
+  otherBlocks: readonly Block[] = [],
 ): Promise<Block[] | undefined> {
   const pieces: Piece[] = [];
   for (const part of parts) {
@@ -152,7 +152,7 @@ async function gatherTextBlocks(
       pieces.push({ file, bytes, sha256, own: true });
     }
   }
-  return gatherBlocks(pieces, blockBytes, others);
+  return gatherBlocks(pieces, blockBytes, otherBlocks);
 }
 
 /** Makes the node of text that is written as JSON lines, in files that are blocks. */

@@ -120,9 +120,9 @@ export function replaying(
   return (from: number, count: number): Float64Array =>
     Float64Array.from({ length: count }, (_, i) => {
       const at = from + i;
-      const before = Math.floor(at * (1 - replay));
-      const isNew = Math.floor((at + 1) * (1 - replay)) > before;
-      return isNew ? sequences + fresh(before, 1)[0] : old(at - before, 1)[0];
+      const freshRows = Math.floor(at * (1 - replay));
+      const isNew = Math.floor((at + 1) * (1 - replay)) > freshRows;
+      return isNew ? sequences + fresh(freshRows, 1)[0] : old(at - freshRows, 1)[0];
     });
 }
 
@@ -163,9 +163,9 @@ export function putLast(rows: Rows, last: Rows): Rows {
       return (place) => moved.has(sequence[place]) === isMoved;
     });
   const order = new Float64Array(rows.count);
-  const own = select(false);
-  order.set(own);
-  order.set(select(true), own.length);
+  const kept = select(false);
+  order.set(kept);
+  order.set(select(true), kept.length);
   return rows.some(order);
 }
 
@@ -333,9 +333,9 @@ export async function branchRows(making: Making, source: BranchOf, side: string)
   const above = { blocks, branch: branch.slice(0, -1) };
   const rows = await branchRows(making, above, side);
   using assigned = await openAssigned(making, above, side);
-  const own = selectRows(assigned, (numbers) => {
+  const itsRows = selectRows(assigned, (numbers) => {
     const { expert } = assigned.read(numbers, ["expert"]);
     return (place) => expert[place] === branch.at(-1);
   });
-  return rows.some(own);
+  return rows.some(itsRows);
 }

@@ -76,11 +76,11 @@ export function countSources(making: Making, blocks: readonly Block[]): Map<stri
       string,
       SourceCounts
     >;
-    for (const [name, own] of Object.entries(sources)) {
+    for (const [name, counted] of Object.entries(sources)) {
       const { documents, tokens } = totals.getOrInsertComputed(name, noSource);
       for (const side of SIDES) {
-        documents[side] += own.documents[side];
-        tokens[side] += own.tokens[side];
+        documents[side] += counted.documents[side];
+        tokens[side] += counted.tokens[side];
       }
     }
   }
@@ -179,9 +179,9 @@ export async function writeDocumentTable(
   await writeRows(making, DOCUMENTS, batches(), documentBatch(TOKENIZE, COLUMNS, []));
   const sources = new Map<string, SourceCounts>();
   for (const { source, side, tokens } of table) {
-    const own = sources.getOrInsertComputed(source, noSource);
-    own.documents[side]++;
-    own.tokens[side] += tokens;
+    const tally = sources.getOrInsertComputed(source, noSource);
+    tally.documents[side]++;
+    tally.tokens[side] += tokens;
   }
   const tokens = table.reduce((sum, { tokens }) => sum + tokens, 0);
   return { documents: table.length, tokens, sources: byName(sources) };
@@ -202,9 +202,9 @@ async function tokenizeBlock(
     const hash = sha256(text);
     if (gone.has(hash)) {
       const { file: { path }, before = 0 } = block.pieces[piece];
-      const what = `what is forgotten must stay away: number ${place + before} has its text`;
+      const rule = `what is forgotten must stay away: number ${place + before} has its text`;
       const remedy = "leave that out, and derive into another folder";
-      throw new InputError(`Cannot take "${path}" as ${what}`, { where: path, remedy });
+      throw new InputError(`Cannot take "${path}" as ${rule}`, { where: path, remedy });
     }
     table.push({ document: id, piece, place, sha256: hash, source, side, tokens });
   };

@@ -76,17 +76,17 @@ export async function trainNodes(
   const start = init === "" ? {} : { init: await hashStart(init) };
   const cost = targets.some(({ tellsCost }) => tellsCost) ? await namedRouters(configuration) : {};
   for (const target of targets) await checkTarget(target, configuration);
-  const known = new Map<string, Target>();
+  const targetsByNode = new Map<string, Target>();
   const make: Maker["make"] = async (all, work) => {
     const { trainAll } = await import("./training.ts");
-    const models = all.map((making) => ({ making, target: known.get(making.node.name)! }));
+    const models = all.map((making) => ({ making, target: targetsByNode.get(making.node.name)! }));
     return await trainAll(models, { work, configuration, options, tokens });
   };
   const most = typeof together === "number" ? together : targets.length;
   const bank: Maker = { stage: "train", together: most, make };
   return targets.map((target) => {
     const name = trial ? `search/${target.name}-${trial.rate}` : target.node;
-    known.set(name, target);
+    targetsByNode.set(name, target);
     const stage = `train-${target.name}`;
     if (target.kept) return target.kept;
     return {
@@ -141,12 +141,12 @@ export async function trainingNodes(
   const isOfAllText = targets.some(({ expert }) => expert === undefined);
   const tokens = isOfAllText && await listTokens(run) || [];
   const needed = targets.flatMap((target) => [textNode(target), target.before?.node ?? TOKENIZER]);
-  const given = [...new Set([...needed, ...tokens, TOKENIZER])];
+  const needs = [...new Set([...needed, ...tokens, TOKENIZER])];
   const making = trainNodes(configuration, targets, tokens, options);
   const nodes = await orGiven("train", targets.map(({ node }) => node), making, recorded);
   const required = isOfAllText ? await comparedModel(run) : undefined;
   return [
-    ...given.map(givenNode),
+    ...needs.map(givenNode),
     ...nodes.map((node, i) => {
       const { name, expert, path, command } = targets[i];
       const asked: Asked = {
@@ -166,14 +166,16 @@ export async function trainingNodes(
  * as one to compare with is enough, or else the first of all.
  */
 async function comparedModel(run: string): Promise<string> {
-  const others = allTargets({ experts: 0 });
-  return ((await listTrained(run, others))[0] ?? others[0]).name;
+  const denseTargets = allTargets({ experts: 0 });
+  return ((await listTrained(run, denseTargets))[0] ?? denseTargets[0]).name;
 }
 
 /** Lists those of some models of which something is there. */
 export async function listTrained(run: string, targets: readonly Target[]): Promise<Target[]> {
-  const there = await Promise.all(targets.map(({ node }) => exists(`${run}/${node}/${MANIFEST}`)));
-  return targets.filter((_, i) => there[i]);
+  const present = await Promise.all(
+    targets.map(({ node }) => exists(`${run}/${node}/${MANIFEST}`)),
+  );
+  return targets.filter((_, i) => present[i]);
 }
 
 /**

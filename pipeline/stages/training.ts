@@ -99,13 +99,15 @@ export async function trainAll(
 ): Promise<(Record<string, unknown> | Error)[]> {
   const { work, options } = site;
   const gpu = await work.gpu();
-  using own = options.bank ? undefined : new Bank(options);
-  const bank = own ?? options.bank!;
+  using opened = options.bank ? undefined : new Bank(options);
+  const bank = opened ?? options.bank!;
   const begun = await Promise.allSettled(models.map(async (model) => {
     const training = await Training.open({ ...model, ...site, gpu });
     return { training, steps: await training.begin() };
   }));
-  const ready = begun.flatMap((one) => one.status === "fulfilled" ? one.value : []);
+  const ready = begun.flatMap((beginning) =>
+    beginning.status === "fulfilled" ? beginning.value : []
+  );
   const weights = bank.train(ready.map(({ steps }) => steps));
   const ended = ready.map(({ training }, i) => training.end(weights[i]));
   const results = await Promise.allSettled(ended);
@@ -129,7 +131,7 @@ class Training {
   private constructor(
     private readonly setup: Site & Model & { gpu: Gpu },
     private readonly recipe: Recipe,
-    private readonly known: {
+    private readonly material: {
       train: Rows;
       validation?: Columns;
       cost?: TrainingCost;
@@ -152,12 +154,12 @@ class Training {
     using test = await openNeeded(making, files.test);
     checkText(setup, train);
     const { vocabulary, tokenizer } = train.lineage!;
-    const own = { ...configuration, vocabularySize: vocabulary! };
+    const sized = { ...configuration, vocabularySize: vocabulary! };
     const routers = target.tellsCost ? await readRouters(configuration, work.run) : undefined;
     const init = target.before ? making.path(target.before.node) : configuration.init;
     const recipe = await resolveRecipe(
       target.before ? await withShape(target, init) : target,
-      own,
+      sized,
       {
         sequences: train.count,
         heldOut: test.count,
@@ -166,13 +168,15 @@ class Training {
       options,
     );
     refuseLarge(target.name, recipe, gpu, options);
-    const cost = options.trial || !target.tellsCost ? undefined : comparedCost(own, recipe.model, {
-      batch: recipe.batch,
-      steps: recipe.steps,
-      routers,
-      kind: gpu.kind,
-      corpus: { train: train.count, test: test.count },
-    });
+    const cost = options.trial || !target.tellsCost
+      ? undefined
+      : comparedCost(sized, recipe.model, {
+        batch: recipe.batch,
+        steps: recipe.steps,
+        routers,
+        kind: gpu.kind,
+        corpus: { train: train.count, test: test.count },
+      });
     const unknownRouters = routers === undefined ? configuration.routers : undefined;
     for (
       const message of options.trial ? [] : trainingDoubts(target, recipe, { unknownRouters, cost })
@@ -196,7 +200,11 @@ class Training {
 
   /** Loads the last checkpoint and opens the metrics. Gives what its steps take. */
   async begin(): Promise<TrainModelOptions> {
-    const { setup: { making, target, work, gpu, configuration, options }, recipe, known } = this;
+    const {
+      setup: { making, target, work, gpu, configuration, options },
+      recipe,
+      material,
+    } = this;
     const { scratch, folder, node: { name } } = making;
     if (options.anew) {
       for (const old of await listScratches(work.run, name)) await removeFolder(old);
@@ -221,7 +229,7 @@ class Training {
     this.#result = result;
     const stage = `train-${target.name}`;
     const pace = await trainingPace(work.run, stage, recipe.model, gpu.adapter, result.tokens);
-    const { train: { count }, start } = known;
+    const { train: { count }, start } = material;
     const { seed } = configuration;
     const draw = target.before?.sequences
       ? replaying(count, seed, target.before)
@@ -229,12 +237,12 @@ class Training {
     return {
       ...recipe,
       gpu,
-      validation: known.validation,
+      validation: material.validation,
       recompute: options.recompute,
       rateAt: (step) => cosineRate(step, { ...recipe, final: recipe.finalRate }),
       start: saved?.state ?? start(),
       open: (at) => (count) => {
-        const rows = readRows(known.train, draw(at, count), listLearnedColumns(known.train));
+        const rows = readRows(material.train, draw(at, count), listLearnedColumns(material.train));
         at += count;
         return Promise.resolve(rows);
       },
@@ -272,7 +280,7 @@ class Training {
 
   /** Waits for the weights and writes the model. */
   async end(weights: Promise<Weights>): Promise<TrainResult> {
-    const { known: { cost, train } } = this;
+    const { material: { cost, train } } = this;
     try {
       const trained = await weights;
       await this.#metrics.flush();
@@ -287,8 +295,8 @@ class Training {
   }
 
   async #writeModel(weights: Weights): Promise<void> {
-    const { setup: { making, target, configuration: { saveDtype } }, recipe, known } = this;
-    const { eos, tokenizer } = known.train.lineage!;
+    const { setup: { making, target, configuration: { saveDtype } }, recipe, material } = this;
+    const { eos, tokenizer } = material.train.lineage!;
     const part = target.expert === undefined
       ? {}
       : { partition: hashFiles(making.manifest(textNode(target))) };
@@ -313,11 +321,11 @@ class Training {
       setup: { making: { scratch, node: { name } }, target, work, options: { resume } },
       recipe,
     } = this;
-    const others = (resume ? await listScratches(work.run, name) : []).filter((path) =>
+    const otherScratches = (resume ? await listScratches(work.run, name) : []).filter((path) =>
       path !== scratch
     );
-    const times = new Map(others.map((path) => [path, Number(Deno.statSync(path).mtime)]));
-    const folders = [scratch, ...others.sort((a, b) => times.get(b)! - times.get(a)!)];
+    const times = new Map(otherScratches.map((path) => [path, Number(Deno.statSync(path).mtime)]));
+    const folders = [scratch, ...otherScratches.sort((a, b) => times.get(b)! - times.get(a)!)];
     const damaged: Text[] = [];
     let metrics = new Uint8Array();
     let saved: Saved;
@@ -327,18 +335,18 @@ class Training {
         const path = metricsPath(checkpointPath(folder, step));
         metrics = readIfThere(path);
         if (sha256(metrics) !== context.metricsSha256) {
-          const what = `Cannot resume at step ${step} as the metrics up to it must be whole`;
-          damaged.push(`${what}: "${path}" is not`);
+          const fact = `Cannot resume at step ${step} as the metrics up to it must be whole`;
+          damaged.push(`${fact}: "${path}" is not`);
           return false;
         }
-        if (context.key === this.known.key || resume) return true;
+        if (context.key === this.material.key || resume) return true;
         throw this.#otherDevice(step, context.settings);
-      }, (what) => void damaged.push(what));
+      }, (fact) => void damaged.push(fact));
       if (saved) break;
     }
     const follows = saved ? "goes on from the one before" : "has no other to go on from";
-    for (const what of damaged) {
-      work.emit({ type: "warning", message: say`${what}; ${target.name} ${follows}` });
+    for (const fact of damaged) {
+      work.emit({ type: "warning", message: say`${fact}; ${target.name} ${follows}` });
     }
     if (saved) return { ...saved, metrics };
     if (!resume) return undefined;
@@ -359,8 +367,8 @@ class Training {
    * there is one.
    */
   #resultBefore(saved?: Pick<NonNullable<Saved>, "state" | "context">): TrainResult {
-    const { setup: { making: { node } }, recipe: { steps, batch, rate }, known: { key } } = this;
-    const { loss = null, validationLoss = null, routing, resumed = [], key: before = key } =
+    const { setup: { making: { node } }, recipe: { steps, batch, rate }, material: { key } } = this;
+    const { loss = null, validationLoss = null, routing, resumed = [], key: savedKey = key } =
       saved?.context ??
         {};
     return {
@@ -368,9 +376,9 @@ class Training {
       steps,
       batch,
       rate,
-      resumed: before === key
+      resumed: savedKey === key
         ? resumed
-        : [...resumed, { step: saved!.state.trainer.step, key: before }],
+        : [...resumed, { step: saved!.state.trainer.step, key: savedKey }],
       tokens: saved?.state.tokens ?? 0,
       loss,
       validationLoss,
@@ -384,7 +392,7 @@ class Training {
     metrics: MetricsFile,
     { loss, validationLoss, routing, resumed }: TrainResult,
   ): Promise<void> {
-    const { setup: { making: { folder, scratch }, options }, recipe, known: { key, settings } } =
+    const { setup: { making: { folder, scratch }, options }, recipe, material: { key, settings } } =
       this;
     const path = checkpointPath(scratch, state.trainer.step);
     // The metrics go first: a state is nothing without them.
@@ -407,20 +415,20 @@ class Training {
   }
 
   /** Names the task that trains the model, with further options. */
-  #command(more: Record<string, string | number | boolean> = {}): TaskReference {
+  #command(further: Record<string, string | number | boolean> = {}): TaskReference {
     const { target: { command: { task: name, with: flags } }, work: { run } } = this.setup;
-    return task(name, { run, ...flags, ...more });
+    return task(name, { run, ...flags, ...further });
   }
 
   #otherDevice(step: number, then: Record<string, unknown>): InputError {
-    const { setup: { target }, known: { settings: now } } = this;
-    const name = otherSetting({ settings: now }, { settings: then });
+    const { setup: { target }, material: { settings } } = this;
+    const name = otherSetting({ settings }, { settings: then });
     const resume = this.#command({ resume: true });
-    const other = name === "variants" ? "other" : "another";
+    const article = name === "variants" ? "other" : "another";
     const fact = name === undefined
       ? "of other text"
-      : `with ${other} ${name}: ${JSON.stringify(then[name])} then, ${
-        JSON.stringify(now[name])
+      : `with ${article} ${name}: ${JSON.stringify(then[name])} then, ${
+        JSON.stringify(settings[name])
       } now`;
     return new InputError(
       `Cannot train ${target.name} as its checkpoint of step ${step} was made ${fact}`,
@@ -447,11 +455,14 @@ class Training {
     if (!(error instanceof LossNotFiniteError)) return error;
     const rate = target.rates.find((rate) => configuration[rate] > 0) ?? "expertRate";
     const smaller = { [rate]: Number((recipe.rate / 2).toPrecision(2)) };
-    const again = this.#command({ ...smaller, ...this.#last ? { resume: true } : { force: true } });
-    const how = this.#last
+    const command = this.#command({
+      ...smaller,
+      ...this.#last ? { resume: true } : { force: true },
+    });
+    const start = this.#last
       ? `${this.#last}; go on from it`
       : "there is no checkpoint yet; start again";
-    const remedy = say`${how} with a smaller rate: ${again}`;
+    const remedy = say`${start} with a smaller rate: ${command}`;
     return new RunError(`${error.message} of ${target.name}`, { remedy, cause: error });
   }
 }
@@ -468,9 +479,9 @@ function checkText(
   const { sequenceLength } = configuration;
   const cannot = `Cannot train ${target.name} as`;
   for (const [name, here] of Object.entries({ tokenizer, sequenceLength })) {
-    const there = lineage?.[name as "tokenizer" | "sequenceLength"];
-    if (there === undefined || there === here) continue;
-    const [former, latter] = [there, here].map((value) => shortHash(String(value)));
+    const textValue = lineage?.[name as "tokenizer" | "sequenceLength"];
+    if (textValue === undefined || textValue === here) continue;
+    const [former, latter] = [textValue, here].map((value) => shortHash(String(value)));
     const rule = `its sequences and the run must have the same ${name}`;
     throw new InputError(`${cannot} ${rule}: it is ${former} there, ${latter} here`, {
       where: making.path(TOKENIZER),
@@ -501,7 +512,10 @@ async function withShape(target: Target, folder: string): Promise<Target> {
   const { config: shape } = await loadCheckpointConfig(folder);
   return {
     ...target,
-    model: async (of) => ({ ...shape, context: (await target.model(of)).context }),
+    model: async (configuration) => ({
+      ...shape,
+      context: (await target.model(configuration)).context,
+    }),
   };
 }
 
