@@ -1,0 +1,224 @@
+import { assert, assertEquals } from "@std/assert";
+import { DeviceError } from "../kernels/device/failures.ts";
+import { type DispatchPlan, type Gpu, openGpu } from "../kernels/device/gpu.ts";
+import type { Variants } from "../kernels/device/variants.ts";
+import { initialWeights } from "../pipeline/model/parameters.ts";
+import { createScorer } from "../pipeline/model/scorer.ts";
+import type { ModelConfig } from "../pipeline/model/shape.ts";
+import { createTrainer } from "../pipeline/model/trainer.ts";
+import { uniform } from "../pipeline/random.ts";
+
+/** Places that are spoilt. */
+const MUTANTS = Number(Deno.env.get("SMALLTALK_MUTANTS") ?? 20);
+const SEED = Number(Deno.env.get("SMALLTALK_SEED") ?? 1);
+const LEAST_FOUND = 0.8;
+
+const WORKGROUP: Variants = {
+  matmul: "workgroup",
+  attention: "workgroup",
+  rows: "workgroup",
+  loss: "chunks",
+};
+/** Nothing in it is a multiple of a tile; its sums take many slices. */
+const MODEL: ModelConfig = { vocabulary: 75, hidden: 20, layers: 1, heads: 2, context: 37 };
+const BATCH = 2;
+const SWITCHING: ModelConfig = {
+  ...MODEL,
+  sublayers: ["attention", "switch"],
+  switch: { experts: 3, capacity: 1.25, balance: 0.01 },
+};
+const settings = { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1, clip: 1 };
+const lengths = Uint32Array.of(37, 30);
+const tokens = Uint32Array.from(
+  { length: BATCH * MODEL.context },
+  (_, i) => Math.floor(MODEL.vocabulary * uniform(1, "tokens", i)),
+);
+
+/** Rewrites the text of a plan. */
+type Rewrite = (code: string) => string;
+
+/** The same work by lanes in the reverse order: lavapipe runs those of low numbers first. */
+function mirrored(code: string): string {
+  const [, size] = /@workgroup_size\(([^)]+)\)/.exec(code)!;
+  const entry = /@builtin\(local_invocation_index\) lane: u32([^{]*)\{/;
+  assert(entry.test(code) || size === "1", `no lanes in ${code}`);
+  return code.replace(
+    entry,
+    `@builtin(local_invocation_index) lane_in_order: u32$1{\n` +
+      `  let lane = u32(${size}) - 1u - lane_in_order;`,
+  );
+}
+
+let base = await openGpu({ variants: WORKGROUP });
+
+/** The device with texts rewritten. Texts without subgroups run, as they say which lane is which. */
+function deviceWith(
+  variants: Variants,
+  rewrite: Rewrite,
+  record: (plan: DispatchPlan) => void = () => {},
+): Gpu {
+  return {
+    ...base,
+    kind: "gpu",
+    subgroupSize: undefined,
+    variants,
+    dispatch(plan) {
+      record(plan);
+      return base.dispatch({ ...plan, code: rewrite(plan.code) });
+    },
+  };
+}
+
+/** Two models that learn from the same text. */
+const input = {
+  tokens: Uint32Array.from([...tokens, ...tokens]),
+  lengths: Uint32Array.from([...lengths, ...lengths]),
+};
+
+/** Trains a bank of two models for two steps, and gives the bits of its losses and weights. */
+async function trainedBits(gpu: Gpu, config: ModelConfig): Promise<string> {
+  const start = [1, 2].map((seed) => initialWeights(config, seed));
+  const trainer = createTrainer(gpu, {
+    config,
+    start,
+    batch: BATCH,
+    length: config.context,
+    settings,
+  });
+  try {
+    for (const rate of [0.01, 0.01]) trainer.step(input, rate);
+    const steps = await trainer.drain();
+    const weights = await trainer.weights();
+    return bitsOf([
+      ...steps.map(({ nll }) => nll),
+      ...weights.flatMap((own) => [...own.values()]),
+    ]);
+  } finally {
+    trainer.close();
+  }
+}
+
+/** Scores with a model, and gives the bits. */
+async function scoredBits(gpu: Gpu, config: ModelConfig): Promise<string> {
+  const scorer = createScorer(gpu, {
+    config,
+    models: [initialWeights(config, 1)],
+    batch: BATCH,
+    length: config.context,
+  });
+  try {
+    return bitsOf([await scorer.score(tokens, config.context, lengths)]);
+  } finally {
+    scorer.close();
+  }
+}
+
+const bitsOf = (lists: readonly (Float32Array | Float64Array)[]): string =>
+  lists.map(({ buffer, byteOffset, byteLength }) =>
+    new Uint8Array(buffer, byteOffset, byteLength).toHex()
+  ).join();
+
+type Work = { name: string; variants: Variants; run: (gpu: Gpu) => Promise<string> };
+
+/** What is done: every text of the variants for GPUs takes part in some of it. */
+const WORKS: Work[] = [
+  { name: "training", variants: WORKGROUP, run: (gpu) => trainedBits(gpu, MODEL) },
+  {
+    name: "training without logits",
+    variants: { ...WORKGROUP, loss: "workgroup" },
+    run: (gpu) => trainedBits(gpu, MODEL),
+  },
+  { name: "a Switch Transformer", variants: WORKGROUP, run: (gpu) => trainedBits(gpu, SWITCHING) },
+  { name: "scoring", variants: WORKGROUP, run: (gpu) => scoredBits(gpu, MODEL) },
+];
+
+/** Right bits, and the texts with workgroup memory, by work. */
+const right = new Map<Work, { bits: string; codes: Set<string> }>();
+async function rightOf(work: Work) {
+  const known = right.get(work);
+  if (known) return known;
+  const codes = new Set<string>();
+  const gpu = deviceWith(work.variants, (code) => code, ({ code }) => {
+    if (code.includes("workgroupBarrier")) codes.add(code);
+  });
+  const made = { bits: await work.run(gpu), codes };
+  right.set(work, made);
+  return made;
+}
+
+for (const work of WORKS) {
+  Deno.test(`mirrored lanes give the same bits in ${work.name}`, async () => {
+    const { bits } = await rightOf(work);
+    assertEquals(await work.run(deviceWith(work.variants, mirrored)), bits);
+  });
+}
+
+/** What can be spoilt in a text: a barrier goes, or two indices change places. */
+const SPOILS: { name: string; found: RegExp; by: string }[] = [
+  { name: "no", found: /workgroupBarrier\(\);/g, by: "" },
+  { name: "swapped", found: /\b(\w+) \* (\w+) \+ (\w+)\b/g, by: "$3 * $2 + $1" },
+  { name: "swapped", found: /\[([a-z]\w*)\]\[([a-z]\w*)\]/g, by: "[$2][$1]" },
+];
+
+/** The end of `sum_lanes`, which does nothing where a text calls it once. */
+const AFTER_SUM = "before it is used again";
+
+/** Lists the ways to spoil a text at one place, in its code alone. */
+function listMutants(code: string) {
+  const lines = code.split("\n");
+  const sums = code.split("sum_lanes(").length - 2;
+  return SPOILS.flatMap(({ name, found, by }) =>
+    [...code.matchAll(found)].flatMap((match) => {
+      const text = match[0].replace(new RegExp(found.source), by);
+      const end = match.index + match[0].length;
+      const before = code.slice(0, match.index).split("\n");
+      const line = before.length;
+      const isComment = before.at(-1)!.includes("//");
+      const isIdle = sums === 1 && lines[line - 1].includes(AFTER_SUM);
+      if (text === match[0] || isComment || isIdle) return [];
+      const mutant = code.slice(0, match.index) + text + code.slice(end);
+      return [{ mutant, what: `${name} ${match[0]} in line ${line}` }];
+    })
+  );
+}
+
+Deno.test("a barrier that goes, or indices that change places, change bits in one order of lanes or the other", async () => {
+  const labels = new Map<string, string>();
+  const works = new Map<string, Work>();
+  for (const work of WORKS) {
+    for (const code of (await rightOf(work)).codes) {
+      if (works.has(code)) continue;
+      works.set(code, work);
+      labels.set(code, /^\/\/ (\w+)/.exec(code)?.[1] ?? "a text");
+    }
+  }
+  const all = [...works].flatMap(([code, work]) =>
+    listMutants(code).map((own) => ({ ...own, code, work }))
+  );
+  const order = all.map((own, i) => ({ own, at: uniform(SEED, "mutants", i) }))
+    .sort((a, b) => a.at - b.at);
+  const chosen = order.slice(0, MUTANTS).map(({ own }) => own);
+  const left: string[] = [];
+  for (const { mutant, what, code, work } of chosen) {
+    const { bits } = await rightOf(work);
+    const spoil: Rewrite = (text) => text === code ? mutant : text;
+    const isFound = async (rewrite: Rewrite) => {
+      try {
+        return await work.run(deviceWith(work.variants, rewrite)) !== bits;
+      } catch (error) {
+        if (!(error instanceof DeviceError) || error.failure !== "validation") throw error;
+        base = await openGpu({ variants: WORKGROUP });
+        return true; // the compiler found it
+      }
+    };
+    const found = await isFound(spoil) || await isFound((text) => mirrored(spoil(text)));
+    if (!found) left.push(`${labels.get(code)}, ${what}`);
+  }
+  const share = 1 - left.length / chosen.length;
+  console.log(
+    [`${chosen.length - left.length} of ${chosen.length} of ${all.length} found`, ...left].join(
+      "\n",
+    ),
+  );
+  assert(share >= LEAST_FOUND, left.join("\n"));
+});
