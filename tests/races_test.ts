@@ -20,7 +20,7 @@ const WORKGROUP: Variants = {
   loss: "chunks",
 };
 /** Nothing in it is a multiple of a tile; its sums take many slices. */
-const MODEL: ModelConfig = { vocabulary: 75, hidden: 20, layers: 1, heads: 2, context: 37 };
+const MODEL: ModelConfig = { vocabulary: 203, hidden: 20, layers: 1, heads: 2, context: 37 };
 const BATCH = 2;
 const SWITCHING: ModelConfig = {
   ...MODEL,
@@ -160,13 +160,13 @@ const SPOILS: { name: string; found: RegExp; by: string }[] = [
   { name: "swapped", found: /\[([a-z]\w*)\]\[([a-z]\w*)\]/g, by: "[$2][$1]" },
 ];
 
-/** The end of `sum_lanes`, which does nothing where a text calls it once. */
+/** The end of `sum_lanes` and `sum_rows`, which does nothing where a text calls them once. */
 const AFTER_SUM = "before it is used again";
 
 /** Lists the ways to spoil a text at one place, in its code alone. */
 function listMutants(code: string) {
   const lines = code.split("\n");
-  const sums = code.split("sum_lanes(").length - 2;
+  const sums = code.split(/sum_(?:lanes|rows)\(/).length - 2;
   return SPOILS.flatMap(({ name, found, by }) =>
     [...code.matchAll(found)].flatMap((match) => {
       const text = match[0].replace(new RegExp(found.source), by);
