@@ -33,11 +33,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let g = gradients[i] * clip[group.z];
   let now = step[0];
   let rate = now.x;
-  let m = params.beta1 * moments[i] + (1.0 - params.beta1) * g;
-  let v = params.beta2 * squares[i] + (1.0 - params.beta2) * g * g;
-  var w = weights[i];
-  if (local < params.decayed4) { w *= 1.0 - rate * params.decay; }
-  weights[i] = w - rate * (m / now.y) / (sqrt(v / now.z) + params.epsilon);
+  let m = fma(vec4f(params.beta1), moments[i], (1.0 - params.beta1) * g);
+  let v = fma(vec4f(params.beta2), squares[i], (1.0 - params.beta2) * g * g);
+  let kept = select(1.0, fma(-rate, params.decay, 1.0), local < params.decayed4);
+  weights[i] = fma(weights[i], vec4f(kept), -(rate * (m / now.y) / (sqrt(v / now.z) + params.epsilon)));
   moments[i] = m;
   squares[i] = v;
 }

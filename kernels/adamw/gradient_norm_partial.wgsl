@@ -28,7 +28,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   var sum = vec4f();
   for (var i = first + first_of(lane); i < end; i += apart()) {
     let g = gradients[base + i];
-    sum += g * g;
+    sum = fma(g, g, sum);
   }
   let total = sum_lanes(lane, sum.x + sum.y + sum.z + sum.w);
   if (leads(lane)) { partial[group.z * params.places + params.first + block] = total; }

@@ -38,8 +38,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
       let y = load_out((source + i * 4u + c) / 2u);
       value[c] = x.x;
       value[c + 1u] = x.y;
-      sum += x.x * y.x;
-      sum += x.y * y.y;
+      sum = fma(x.y, y.y, fma(x.x, y.x, sum));
     }
     d_heads[query * head4 + i] = value;
   }

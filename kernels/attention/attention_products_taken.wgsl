@@ -18,7 +18,9 @@ fn take_products(lane: u32, base: u32, first: u32) {
     var sum = 0.0;
     for (var i = 0u; i < HEAD4; i++) {
       let at = place_in_rows(base, query, i);
-      sum += dot(d_out[at], load_out(at));
+      let x = d_out[at];
+      let y = load_out(at);
+      sum = fma(x.w, y.w, fma(x.z, y.z, fma(x.y, y.y, fma(x.x, y.x, sum))));
     }
     products[lane] = sum;
     product[base + query] = sum;

@@ -47,7 +47,7 @@ fn fill_right_transposed(lane: u32, tensor: u32, base: u32, first: u32, part: u3
 }
 
 fn add_terms(sum: vec4f, x: vec4f, y0: vec4f, y1: vec4f, y2: vec4f, y3: vec4f) -> vec4f {
-  return (((sum + x.x * y0) + x.y * y1) + x.z * y2) + x.w * y3;
+  return fma(vec4f(x.w), y3, fma(vec4f(x.z), y2, fma(vec4f(x.y), y1, fma(vec4f(x.x), y0, sum))));
 }
 
 // Adds the products of vec4s 0 to terms4 - 1 of the terms in `left`, a loop that is unrolled: kernels/NOTES.md tells why.

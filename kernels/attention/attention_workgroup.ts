@@ -166,11 +166,12 @@ export const attentionForwardWorkgroup: (shape: BlockShape & { keep: boolean }) 
           ...fours.map((four) =>
             `let higher${four} = highest_of(${four}u, lane, peak${four}); ` +
             `let shrink${four} = exp(peak${four} - higher${four}); ` +
-            `peak${four} = higher${four}; total${four} *= shrink${four};`
+            `peak${four} = higher${four};`
           ),
           unroll(laneRows, (i) =>
             `scores[${i}] = exp(scores[${i}] - ${component("peak", i)}); ` +
-            `${component("total", i)} += sum_of(scores[${i}]);`),
+            `${component("total", i)} = fma(${component("total", i)}, ${component("shrink", i)}, ` +
+            `sum_of(scores[${i}]));`),
           lines.fillLeft((i) => `scores[${i}]`),
         ].join("\n"),
         add_values: lines.addProducts(

@@ -44,7 +44,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
     let d = d_y[i];
     let s = statistics[model * params.rows + row];
     sum += d;
-    product += d * ((load_x(i) - s.x) * s.y);
+    product = fma(d, (load_x(i) - s.x) * s.y, product);
   }
   let products = sum_rows(lane, product);
   var sums = vec4f();

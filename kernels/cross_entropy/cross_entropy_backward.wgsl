@@ -52,7 +52,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   for (var i = 0u; i < params.stride4; i++) {
     var d = vec4f();
     if (i < used) {
-      d = logits[base + i] * scale - select(vec4f(), vec4f(weight), ids(i) == vec4u(label));
+      d = fma(logits[base + i], vec4f(scale), -select(vec4f(), vec4f(weight), ids(i) == vec4u(label)));
     }
     logits[base + i] = d;
   }

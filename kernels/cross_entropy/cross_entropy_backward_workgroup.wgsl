@@ -21,7 +21,7 @@ var<workgroup> scratch: array<vec2f, WG>; // peak, and the sum of exp(x - peak)
 
 fn join(a: vec2f, b: vec2f) -> vec2f {
   let peak = max(a.x, b.x);
-  return vec2f(peak, a.y * exp(a.x - peak) + b.y * exp(b.x - peak));
+  return vec2f(peak, fma(a.y, exp(a.x - peak), b.y * exp(b.x - peak)));
 }
 
 // Returns peak and sum of the row at `base` to every lane.
@@ -32,7 +32,7 @@ fn join_row(lane: u32, base: u32) -> vec2f {
     let real = vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u) < vec4u(params.vocab);
     let x = select(vec4f(LOWEST), logits[base + i], real);
     let higher = max(peaks, x);
-    sums = sums * exp(peaks - higher) + select(vec4f(), exp(x - higher), real);
+    sums = fma(sums, exp(peaks - higher), select(vec4f(), exp(x - higher), real));
     peaks = higher;
   }
   scratch[lane] = join(
@@ -66,7 +66,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   for (var i = lane; i < params.stride4; i += WG) {
     let places = vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u);
     let x = logits[base + i] - joined.x;
-    let d = exp(x) * scale - select(vec4f(), vec4f(weight), places == vec4u(label));
+    let d = fma(exp(x), vec4f(scale), -select(vec4f(), vec4f(weight), places == vec4u(label)));
     logits[base + i] = select(vec4f(), d, places < vec4u(params.vocab));
     if (i == label / 4u) { nll[row] = log(joined.y) - x[label % 4u]; }
   }

@@ -55,7 +55,7 @@ export const VARIANTS: Record<AdapterKind, Variants> = {
 };
 
 /** Raised whenever a variant for GPUs gives other bits than before. */
-const WORKGROUP_REVISION = 3;
+const WORKGROUP_REVISION = 4;
 
 /**
  * Returns the revision on which the bits of variants for GPUs depend. A training continues only

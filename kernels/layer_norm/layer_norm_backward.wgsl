@@ -34,9 +34,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   var sum = vec4f();
   var product = vec4f();
   for (var i = first_of(lane); i < params.stride4; i += apart()) { // padding columns add zero: their gain is zero
-    let g = d_y[base + i] * parameters[gain + i];
-    sum += g;
-    product += g * ((load_x(base + i) - mean) * scale);
+    let d = d_y[base + i];
+    let factor = parameters[gain + i];
+    sum = fma(d, factor, sum);
+    product = fma(d * factor, (load_x(base + i) - mean) * scale, product);
   }
   let size = f32(params.columns);
   var mean_g = 0.0;
@@ -45,7 +46,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
 
   for (var i = first_of(lane); i < params.stride4; i += apart()) {
     let z = (load_x(base + i) - mean) * scale;
-    let d = scale * (d_y[base + i] * parameters[gain + i] - mean_g - z * mean_gz);
+    let d = scale * fma(-z, vec4f(mean_gz), fma(d_y[base + i], parameters[gain + i], vec4f(-mean_g)));
     let real = vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u) < vec4u(params.columns);
     var value = select(vec4f(), d, real);
     if (params.accumulate == 1u) { value += d_x[base + i]; }

@@ -40,15 +40,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   for (var i = first_of(lane); i < params.stride4; i += apart()) {
     let real = vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u) < vec4u(params.columns);
     let d = select(vec4f(), load_x(base + i) - mean, real);
-    squares += d * d;
+    squares = fma(d, d, squares);
   }
   let scale = inverseSqrt(sum_of_row(lane, squares) / size + params.epsilon);
 
   let gain = params.parameter_offset + model * params.parameter_model;
   for (var i = first_of(lane); i < params.stride4; i += apart()) {
     let z = (load_x(base + i) - mean) * scale;
-    var value = z * parameters[gain + i];
-    if (CENTRED == 1u) { value += parameters[gain + params.stride4 + i]; }
+    let factor = parameters[gain + i];
+    var value = z * factor;
+    if (CENTRED == 1u) { value = fma(z, factor, parameters[gain + params.stride4 + i]); }
     store_y(base + i, value);
   }
   if (leads(lane)) { statistics[model * params.rows + row] = vec2f(mean, scale); }

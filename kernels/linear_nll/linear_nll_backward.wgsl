@@ -84,7 +84,7 @@ fn logit_gradient(model: u32, row: u32, column: u32, x: vec4f) -> vec4f {
   let peak_sum = statistics[place];
   let ids = vec4u(column) + vec4u(0u, 1u, 2u, 3u);
   let hit = select(vec4f(), vec4f(weight), ids == vec4u(targets[place]));
-  let d = exp(x - peak_sum.x) * (weight / peak_sum.y) - hit;
+  let d = fma(exp(x - peak_sum.x), vec4f(weight / peak_sum.y), -hit);
   return select(vec4f(), d, (ids < vec4u(params.vocab)) & vec4<bool>(row < params.rows && weight != 0.0));
 }
 

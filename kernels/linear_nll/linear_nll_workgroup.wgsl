@@ -69,8 +69,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
         let b_right = b_tile[t * SPAN + 16u + across];
         for (var r = 0u; r < 4u; r++) {
           let factor = a_tile[t * ROWS + own_row + r];
-          left[r] += factor * b_left;
-          right[r] += factor * b_right;
+          left[r] = fma(vec4f(factor), b_left, left[r]);
+          right[r] = fma(vec4f(factor), b_right, right[r]);
         }
       }
       workgroupBarrier();
@@ -85,7 +85,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
       if (peak > peaks[r]) { best[r] = min(first_of(x, peak, ids_left), first_of(y, peak, ids_right)); }
       let e = select(vec4f(), exp(x - peak), ids_left < vec4u(params.vocab)) +
         select(vec4f(), exp(y - peak), ids_right < vec4u(params.vocab));
-      totals[r] = totals[r] * exp(peaks[r] - peak) + dot(e, vec4f(1.0));
+      totals[r] = fma(totals[r], exp(peaks[r] - peak), dot(e, vec4f(1.0)));
       peaks[r] = peak;
       let label = vec4u(labels[r]);
       scores[r] += dot(select(vec4f(), x, ids_left == label) + select(vec4f(), y, ids_right == label), vec4f(1.0));

@@ -26,13 +26,14 @@ fn tanh4(x: vec4f) -> vec4f {
 }
 
 // gelu(x) and its derivative, from t = tanh(sqrt(2 / pi) (x + 0.044715 x³)).
-fn gelu_tanh(x: vec4f) -> vec4f { return tanh4(GELU_SCALE * (x + GELU_CUBIC * x * x * x)); }
+fn gelu_tanh(x: vec4f) -> vec4f { return tanh4(GELU_SCALE * fma(GELU_CUBIC * x * x, x, x)); }
 fn gelu(x: vec4f, t: vec4f) -> vec4f { return 0.5 * x * (1.0 + t); }
 // From 6.5 on, t is at its end and the slope is 0 or 1. A driver whose division rounds coarsely leaves 1 - t² at 1e-7 there:
 // bounds on x, in place of its cube, keep that small.
 fn gelu_slope(x: vec4f, t: vec4f) -> vec4f {
   let b = clamp(x, vec4f(-8.0), vec4f(8.0));
-  return 0.5 * (1.0 + t) + 0.5 * b * (1.0 - t * t) * GELU_SCALE * (1.0 + 3.0 * GELU_CUBIC * b * b);
+  let slope = 0.5 * b * fma(-t, t, vec4f(1.0)) * GELU_SCALE * fma(3.0 * GELU_CUBIC * b, b, vec4f(1.0));
+  return fma(vec4f(0.5), 1.0 + t, slope);
 }
 
 fn finish(model: u32, row: u32, column: u32, sum: vec4f) {

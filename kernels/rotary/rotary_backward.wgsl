@@ -49,7 +49,7 @@ fn turned(source: u32, head_step: u32, angle: u32, c: u32) -> vec2f {
   let second = source + half + i;
   let a = vec2f(d_q[first / 2u][first % 2u], key_gradient(first, head_step)[first % 2u]);
   let b = vec2f(d_q[second / 2u][second % 2u], key_gradient(second, head_step)[second % 2u]);
-  return select(a * turn.x + b * turn.y, b * turn.x - a * turn.y, c >= half);
+  return select(fma(a, vec2f(turn.x), b * turn.y), fma(b, vec2f(turn.x), -(a * turn.y)), c >= half);
 }
 
 @compute @workgroup_size(WG)
@@ -78,13 +78,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
       let sine = vec2f(turn.y, next.y);
       let qa = d_q[(source + i) / 2u];
       let qb = d_q[(source + half + i) / 2u];
-      d_qkv[(destination + i) / 2u] = (qa * cosine + qb * sine) * params.scale;
-      d_qkv[(destination + half + i) / 2u] = (qb * cosine - qa * sine) * params.scale;
+      d_qkv[(destination + i) / 2u] = fma(qa, cosine, qb * sine) * params.scale;
+      d_qkv[(destination + half + i) / 2u] = fma(qb, cosine, -(qa * sine)) * params.scale;
       if (!leads) { continue; }
       let ka = key_gradient(source + i, head_step);
       let kb = key_gradient(source + half + i, head_step);
-      d_qkv[(key_destination + i) / 2u] = ka * cosine + kb * sine;
-      d_qkv[(key_destination + half + i) / 2u] = kb * cosine - ka * sine;
+      d_qkv[(key_destination + i) / 2u] = fma(ka, cosine, kb * sine);
+      d_qkv[(key_destination + half + i) / 2u] = fma(kb, cosine, -(ka * sine));
     }
   } else {
     for (var c = 0u; c < d; c += 2u) {

@@ -45,7 +45,7 @@ fn turned(source: u32, angle: u32, c: u32) -> f32 {
   let turn = angles[angle + i];
   let a = qkv[(source + i) / 2u][(source + i) % 2u];
   let b = qkv[(source + half + i) / 2u][(source + half + i) % 2u];
-  return select(a * turn.x - b * turn.y, b * turn.x + a * turn.y, c >= half);
+  return select(fma(a, turn.x, -(b * turn.y)), fma(b, turn.x, a * turn.y), c >= half);
 }
 
 @compute @workgroup_size(WG)
@@ -80,13 +80,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
       let sine = vec2f(turn.y, next.y);
       let qa = qkv[(source + i) / 2u];
       let qb = qkv[(source + half + i) / 2u];
-      store_q((q_row + i) / 2u, (qa * cosine - qb * sine) * params.scale);
-      store_q((q_row + half + i) / 2u, (qb * cosine + qa * sine) * params.scale);
+      store_q((q_row + i) / 2u, fma(qa, cosine, -(qb * sine)) * params.scale);
+      store_q((q_row + half + i) / 2u, fma(qb, cosine, qa * sine) * params.scale);
       if (!leads) { continue; }
       let ka = qkv[(key_source + i) / 2u];
       let kb = qkv[(key_source + half + i) / 2u];
-      store_k((kv_row + i) / 2u, ka * cosine - kb * sine);
-      store_k((kv_row + half + i) / 2u, kb * cosine + ka * sine);
+      store_k((kv_row + i) / 2u, fma(ka, cosine, -(kb * sine)));
+      store_k((kv_row + half + i) / 2u, fma(kb, cosine, ka * sine));
     }
   } else {
     for (var c = 0u; c < d; c += 2u) {

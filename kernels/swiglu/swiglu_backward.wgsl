@@ -30,6 +30,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let gate = load_x(place);
   let s = sigmoid(gate);
   let d = d_y[index];
-  d_x[place] = d * load_x(place + params.inner4) * s * (1.0 + gate * (1.0 - s));
+  d_x[place] = d * load_x(place + params.inner4) * s * fma(gate, 1.0 - s, vec4f(1.0));
   d_x[place + params.inner4] = d * gate * s;
 }

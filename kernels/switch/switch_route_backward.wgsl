@@ -41,14 +41,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   if (place != NOWHERE) {
     let made = (start + place) * params.stride4;
     let wanted = (start + row) * params.stride4;
-    for (var i = 0u; i < params.stride4; i++) { sums += d_y[wanted + i] * load_packed(made + i); }
+    for (var i = 0u; i < params.stride4; i++) { sums = fma(d_y[wanted + i], load_packed(made + i), sums); }
   }
   let own = sums.x + sums.y + sums.z + sums.w;
   let base = (start + row) * params.gate_stride;
   let pulls = group.z * params.experts;
   var mean = 0.0;
   for (var i = 0u; i < params.experts; i++) {
-    mean += gates[base + i] * (pull[pulls + i] + select(0.0, own, i == expert));
+    mean = fma(gates[base + i], pull[pulls + i] + select(0.0, own, i == expert), mean);
   }
   for (var i = 0u; i < params.gate_stride; i++) {
     var value = 0.0;
