@@ -127,7 +127,7 @@ export const TASK = await defineTask({
     window: field.flag(
       "beyond the context, go on from its later half; without it the text ends there",
     ),
-    ...take("memory", "beam"),
+    ...take("memory", "readEvery", "beam"),
     noCache: field.flag("read the whole text again for every token; slower, the same text"),
   },
   run: async ({ options, signal, tell }) => {

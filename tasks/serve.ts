@@ -104,7 +104,7 @@ export const TASK = await defineTask({
       { default: 0, min: 0, max: MOST },
       "seconds until an idle model is unloaded; 0: never",
     ),
-    ...take("memory", "beam"),
+    ...take("memory", "readEvery", "beam"),
     ...FALLBACK,
   },
   run: async ({ options, signal, onWarning, print }) => {

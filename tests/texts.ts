@@ -219,7 +219,8 @@ export async function planUse(gpu: Gpu, use: Use, dtype: Dtype): Promise<void> {
   if (!answers) return;
   const weights = zeros(config);
   const decoder = createDecoder(gpu, { config, weights, capacity: length, slots: 3, dtype });
-  for (const tokens of [[1, 2, 3], [4]]) await decoder.read([{ slot: 0, tokens }]);
+  const ahead = { temperature: 1, topK: 0, topP: 1, most: 1, draw: () => 0.5 };
+  for (const tokens of [[1, 2, 3], [4]]) await decoder.readAhead([{ slot: 0, tokens, ahead }]);
   const tokens = Uint32Array.of(1, 2, 3);
   const branching = createBranchScorer(gpu, { config, weights, batch: 2 });
   await branching.score([{ context: tokens, continuations: [tokens] }]);

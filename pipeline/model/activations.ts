@@ -96,6 +96,8 @@ export interface ActivationOptions {
   capacity?: number;
   /** Sequences whose keys and values are kept. Default: `batch`. */
   slots?: number;
+  /** Rows of logits that are stored (generation). Default: `slots`. */
+  logitRows?: number;
   /**
    * Sizes of the sequences that rows are gathered into, where sequences share rows (scoring, f32).
    */
@@ -142,6 +144,7 @@ export function createActivations(
     loss = "chunks",
     limit = Infinity,
     slots = (gathered ?? shape).batch,
+    logitRows = slots,
   } = options;
   const { models, batch, length } = shape;
   const [rows, logit] = [models * batch * length, padded(config.vocabulary)];
@@ -153,7 +156,7 @@ export function createActivations(
   const chunk = training && loss === "chunks"
     ? logitsChunk(config, shape, logitsBudget(kind, limit))
     // Scoring stores no logits, nor does a loss in tiles.
-    : { models, rows: capacity === undefined ? 0 : slots };
+    : { models, rows: capacity === undefined ? 0 : logitRows };
   /** Where keys and values of earlier positions are kept (generation). */
   const cache = capacity === undefined
     ? undefined

@@ -10,7 +10,14 @@ import { InputError } from "../../kernels/errors.ts";
 import { orDestroy } from "../../kernels/device/buffers.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { padded } from "../../kernels/device/matrix.ts";
+import {
+  CHOICE_VALUES,
+  packChoices,
+  sampleTokens,
+  type TokenChoice,
+} from "../../kernels/sample_token/sample_token.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
+import type { AdapterKind } from "../../kernels/device/variants.ts";
 import type { ModelConfig } from "./shape.ts";
 import { createBanks, type Weights } from "./parameters.ts";
 import { checkIds } from "./batch.ts";
@@ -23,6 +30,23 @@ export interface SlotTokens {
   slot: number;
   /** At least one token. */
   tokens: ArrayLike<number>;
+}
+
+/** How the device chooses the tokens that it reads ahead. */
+export interface Ahead extends Omit<TokenChoice, "draw" | "vocabulary"> {
+  /** Ids that may be chosen: those below it. Default: all. */
+  vocabulary?: number;
+  /** Most tokens to read ahead. */
+  most: number;
+  /** Gives the number in [0, 1) that chooses the token after so many that were read ahead. */
+  draw(token: number): number;
+}
+
+/** Logits f32 `[vocabulary]` after a token, and the next one if the device has read it too. */
+export interface ReadStep {
+  logits: Float32Array;
+  /** What the device chose, in f32: near the border of two tokens it may be the other one. */
+  next?: number;
 }
 
 /** Reads tokens and predicts the next ones, for several sequences side by side. */
@@ -44,6 +68,15 @@ export interface Decoder {
    * nothing is read then.
    */
   read(entries: readonly SlotTokens[]): Promise<Float32Array[]>;
+  /**
+   * Reads tokens as {@linkcode Decoder.read} does. An entry with `ahead` also reads tokens that the
+   * device itself chooses, while there is room, and all come back in one synchronisation: the steps
+   * of each entry, from that after its last token on. {@linkcode Decoder.rewind} forgets those that
+   * were not right.
+   */
+  readAhead(entries: readonly (SlotTokens & { ahead?: Ahead })[]): Promise<ReadStep[][]>;
+  /** Forgets what a slot has read after its first `length` tokens. */
+  rewind(slot: number, length: number): void;
   /** Forgets what a slot has read. */
   clear(slot: number): void;
   /** Frees the device memory. */
@@ -65,6 +98,11 @@ export interface DecoderOptions {
    * at least `slots`.
    */
   longestPass?: number;
+  /**
+   * Tokens of a sequence that are read between two synchronisations, if it may be read ahead.
+   * Default: 8 on a GPU, where a synchronisation takes as long as several tokens, 1 on a processor.
+   */
+  readEvery?: number;
   /** What matrices, activations, keys and values are stored in. Default: f32. */
   dtype?: Dtype;
 }
@@ -76,27 +114,129 @@ export interface DecoderOptions {
  */
 const ROWS = 8;
 
+/** Tokens between two synchronisations, by kind of adapter. */
+const READ_EVERY: Record<AdapterKind, number> = { gpu: 8, software: 1 };
+
 /**
  * Makes the buffers of one model with `slots` caches of `capacity` positions, and uploads its
  * weights.
  */
 export function createDecoder(
   gpu: Gpu,
-  { config, weights, capacity, slots = 1, longestPass = 512, dtype }: DecoderOptions,
+  { config, weights, capacity, slots = 1, longestPass = 512, dtype, ...options }: DecoderOptions,
 ): Decoder {
   const { vocabulary } = config;
+  const { readEvery = READ_EVERY[gpu.kind] } = options;
   const longest = Math.max(slots, Math.min(longestPass, slots * capacity));
   const shape = { models: 1, batch: longest, length: 1 };
   const arena = gpu.arena();
+  const logitRows = readEvery * slots; // row `step * slots + i` is that of entry i
   const { acts, banks: [{ bank }] } = orDestroy(arena, () => {
-    const options = { training: false, capacity, slots, dtype };
+    const options = { training: false, capacity, slots, logitRows, dtype };
     return createBanks(gpu, arena, config, [weights], shape, options);
   });
+  const stride = padded(vocabulary);
+  const logits = acts.logits!;
+  const choices = arena.buffer("choices of tokens", 4 * CHOICE_VALUES * logitRows);
+  const sampled = arena.buffer("sampled tokens", 4 * logitRows);
   const forward = keepRecent((batch) =>
     planForward(gpu, bank, { ...acts, shape: { ...shape, batch } })
   );
-  const head = keepRecent((rows) => [planLogits(gpu, bank, acts, rows)]);
+  const head = keepRecent((rows, step) => [planLogits(gpu, bank, acts, rows, step * slots)]);
+  const sampling = keepRecent((rows, step) => [
+    sampleTokens(gpu, {
+      choices,
+      logits,
+      stride,
+      tokens: acts.tokens,
+      sampled,
+      first: step * slots,
+      rows,
+    }),
+  ]);
   const lengths = new Uint32Array(slots);
+
+  /** Submits the passes over what the entries give, up to the logits after their last tokens. */
+  const submitTexts = (texts: readonly Uint32Array[], entrySlots: readonly number[]) => {
+    const { ids, places } = placeRows(texts, entrySlots, lengths);
+    for (let end = ids.length; end > 0;) {
+      const first = end <= longest ? 0 : Math.max(texts.length, end - longest);
+      const rows = end - first;
+      const planned = rows <= slots ? rows : Math.min(longest, Math.ceil(rows / ROWS) * ROWS);
+      places.fill(slots, 2 * end); // idle
+      gpu.write(acts.tokens, ids.subarray(first, end));
+      gpu.write(acts.cache!.places, places.subarray(2 * first, 2 * (first + planned)));
+      gpu.submit(
+        first > 0 ? forward.of(planned) : [...forward.of(planned), ...head.of(texts.length, 0)],
+      );
+      end = first;
+    }
+  };
+
+  /** Submits the choice and the passes of the tokens that are read ahead; row i is that of entry i. */
+  const submitAhead = (
+    aheads: readonly (Ahead | undefined)[],
+    entrySlots: readonly number[],
+    counts: readonly number[],
+  ) => {
+    const rows = entrySlots.length;
+    for (let step = 0; counts.some((count) => count > step); step++) {
+      const goesOn = counts.map((count) => count > step);
+      const packed = packChoices(
+        aheads.map((ahead, i) =>
+          goesOn[i] && ahead
+            ? { ...ahead, vocabulary: ahead.vocabulary ?? vocabulary, draw: ahead.draw(step) }
+            : undefined
+        ),
+      );
+      gpu.write(choices, packed, 4 * CHOICE_VALUES * step * slots);
+      const places = Uint32Array.from(
+        entrySlots.flatMap((slot, i) => goesOn[i] ? [slot, lengths[slot]++] : [slots, slots]),
+      );
+      gpu.write(acts.cache!.places, places);
+      gpu.submit([
+        ...sampling.of(rows, step),
+        ...forward.of(rows),
+        ...head.of(rows, step + 1),
+      ]);
+    }
+  };
+
+  const readAhead: Decoder["readAhead"] = async (entries) => {
+    if (entries.length === 0) return [];
+    const texts = entries.map(({ tokens }) => Uint32Array.from(tokens));
+    const entrySlots = entries.map(({ slot }) => slot);
+    if (new Set(entrySlots).size < entrySlots.length) {
+      throw new RangeError(
+        `Cannot read tokens as each slot must be named once: they are ${entrySlots}`,
+      );
+    }
+    entrySlots.forEach((slot, i) =>
+      checkTokens(texts[i], lengths[checkSlot(slot, slots)], capacity, vocabulary)
+    );
+    submitTexts(texts, entrySlots);
+    const aheads = entries.map(({ ahead }) => ahead);
+    const counts = entrySlots.map((slot, i) =>
+      Math.min(readEvery - 1, aheads[i]?.most ?? 0, capacity - lengths[slot])
+    );
+    submitAhead(aheads, entrySlots, counts);
+    const placesOf = counts.map((count, i) =>
+      Array.from({ length: count + 1 }, (_, step) => step * slots + i)
+    );
+    const ranges = placesOf.flat().map((row) => ({
+      buffer: logits,
+      byteOffset: 4 * stride * row,
+      bytes: 4 * vocabulary,
+    }));
+    const values = await gpu.read([{ buffer: sampled }, ...ranges]);
+    const ids = new Uint32Array(values.shift()!);
+    return placesOf.map((rows) =>
+      rows.map((row, step) => ({
+        logits: new Float32Array(values.shift()!),
+        next: step + 1 < rows.length ? ids[row] : undefined,
+      }))
+    );
+  };
 
   return {
     slots,
@@ -105,37 +245,13 @@ export function createDecoder(
       return arena.bytes;
     },
     length: (slot) => lengths[checkSlot(slot, slots)],
-    async read(entries) {
-      if (entries.length === 0) return [];
-      const texts = entries.map(({ tokens }) => Uint32Array.from(tokens));
-      const entrySlots = entries.map(({ slot }) => slot);
-      if (new Set(entrySlots).size < entrySlots.length) {
-        throw new RangeError(
-          `Cannot read tokens as each slot must be named once: they are ${entrySlots}`,
-        );
-      }
-      entrySlots.forEach((slot, i) =>
-        checkTokens(texts[i], lengths[checkSlot(slot, slots)], capacity, vocabulary)
-      );
-      const { ids, places } = placeRows(texts, entrySlots, lengths);
-      for (let end = ids.length; end > 0;) {
-        const first = end <= longest ? 0 : Math.max(entries.length, end - longest);
-        const rows = end - first;
-        const planned = rows <= slots ? rows : Math.min(longest, Math.ceil(rows / ROWS) * ROWS);
-        places.fill(slots, 2 * end); // idle
-        gpu.write(acts.tokens, ids.subarray(first, end));
-        gpu.write(acts.cache!.places, places.subarray(2 * first, 2 * (first + planned)));
-        gpu.submit(
-          first > 0 ? forward.of(planned) : [...forward.of(planned), ...head.of(entries.length)],
-        );
-        end = first;
-      }
-      const rows = entrySlots.map((_, i) => ({
-        buffer: acts.logits!,
-        byteOffset: i * padded(vocabulary) * 4,
-        bytes: vocabulary * 4,
-      }));
-      return (await gpu.read(rows)).map((values) => new Float32Array(values));
+    readAhead,
+    read: async (entries) => {
+      const texts = entries.map(({ slot, tokens }) => ({ slot, tokens }));
+      return (await readAhead(texts)).map(([{ logits }]) => logits);
+    },
+    rewind(slot, length) {
+      lengths[checkSlot(slot, slots)] = Math.min(length, lengths[slot]);
     },
     clear(slot) {
       lengths[checkSlot(slot, slots)] = 0;

@@ -5,7 +5,14 @@
  */
 
 export { type HostBatch } from "./batch.ts";
-export { createDecoder, type Decoder, type DecoderOptions, type SlotTokens } from "./decoder.ts";
+export {
+  type Ahead,
+  createDecoder,
+  type Decoder,
+  type DecoderOptions,
+  type ReadStep,
+  type SlotTokens,
+} from "./decoder.ts";
 export { initialWeights, type Weights } from "./parameters.ts";
 export {
   createScorer,

@@ -108,14 +108,20 @@ export function planForward(
   ];
 }
 
-/** Plans the logits of the first `rows` rows of the normalised output. */
-export function planLogits(gpu: Gpu, bank: ModelBank, acts: Activations, rows: number): Dispatch {
+/** Plans the logits of the first `rows` rows of the normalised output, stored from row `first` on. */
+export function planLogits(
+  gpu: Gpu,
+  bank: ModelBank,
+  acts: Activations,
+  rows: number,
+  first = 0,
+): Dispatch {
   const { config } = bank.layout;
   const { vocabulary, hidden } = config;
   return matmul(gpu, {
     a: normalizedRows(acts, hidden),
     b: findParameter(bank, headName(config)).transposed,
-    c: describeMatrix(acts.logits!, rows, vocabulary),
+    c: cutMatrix(describeMatrix(acts.logits!, rows, vocabulary), 0, first),
     models: acts.shape.models,
     m: rows,
     n: vocabulary,

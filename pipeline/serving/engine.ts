@@ -4,7 +4,7 @@
  * calls wait in a queue.
  */
 
-import type { Decoder, SlotTokens } from "../model/decoder.ts";
+import type { Ahead, Decoder, ReadStep, SlotTokens } from "../model/decoder.ts";
 
 /**
  * Runs `work` when all that was asked for before is over; a failure concerns the one who asked
@@ -28,8 +28,10 @@ export interface Reader {
   readonly length: number; // tokens read so far
   /**
    * Reads tokens after those read so far; returns the logits f32 `[vocabulary]` after the last one.
+   * It may also read tokens `ahead`, and so know the logits after them before they are asked for;
+   * the bits are the same.
    */
-  read(tokens: ArrayLike<number>): Promise<Float32Array>;
+  read(tokens: ArrayLike<number>, ahead?: Ahead): Promise<Float32Array>;
   clear(): void; // forgets what was read
 }
 
@@ -39,7 +41,7 @@ export interface Reader {
  */
 export const PATIENCE_MS = 10;
 
-type Request = SlotTokens & PromiseWithResolvers<Float32Array>;
+type Request = SlotTokens & { ahead?: Ahead } & PromiseWithResolvers<ReadStep[]>;
 
 /** The sequences of one decoder. */
 export class Engine {
@@ -73,20 +75,33 @@ export class Engine {
     }
     decoder.clear(slot);
     let isOpen = true;
+    let steps: ReadStep[] = []; // the one that was asked for last, and those that were read ahead
+    const length = () => decoder.length(slot) - Math.max(0, steps.length - 1);
     return {
       capacity: decoder.capacity,
       get length() {
-        return decoder.length(slot);
+        return length();
       },
-      read: async (tokens) => {
+      read: async (tokens, ahead) => {
         if (this.#closed) throw this.#closed;
         if (!isOpen) throw left();
-        const request = { slot, tokens, ...Promise.withResolvers<Float32Array>() };
+        const [last, ...foreseen] = steps;
+        if (foreseen.length > 0 && tokens.length === 1 && tokens[0] === last.next) {
+          steps = foreseen;
+          return foreseen[0].logits;
+        }
+        decoder.rewind(slot, length());
+        steps = [];
+        const request = { slot, tokens, ahead, ...Promise.withResolvers<ReadStep[]>() };
         this.#requests.push(request);
         this.#schedule();
-        return await request.promise;
+        steps = await request.promise;
+        return steps[0].logits;
       },
-      clear: () => decoder.clear(slot),
+      clear: () => {
+        steps = [];
+        decoder.clear(slot);
+      },
       [Symbol.dispose]: () => {
         if (isOpen && !this.#closed) this.#leave(slot);
         isOpen = false;
@@ -126,15 +141,17 @@ export class Engine {
     this.#isRunning = true;
     let taken: Request[] = [];
     try {
-      const logits = await this.queue(() => {
+      const steps = await this.queue(() => {
         [taken, this.#requests] = [this.#requests, []];
         if (taken.length === 0) return []; // they have left in the meantime
         this.#expected.clear();
         for (const { slot } of taken) this.#expected.add(slot);
         this.steps++;
-        return this.decoder.read(taken.map(({ slot, tokens }) => ({ slot, tokens })));
+        return this.decoder.readAhead(
+          taken.map(({ slot, tokens, ahead }) => ({ slot, tokens, ahead })),
+        );
       });
-      taken.forEach(({ resolve }, i) => resolve(logits[i]));
+      taken.forEach(({ resolve }, i) => resolve(steps[i]));
     } catch (error) {
       for (const { reject } of taken) reject(error);
     }

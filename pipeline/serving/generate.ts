@@ -15,7 +15,7 @@ import type { Tokenizer } from "../text/tokenizer.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { type Change, type Choice, choose, chooseAnew, type ChoosingOptions } from "./answering.ts";
 import type { Reader } from "./engine.ts";
-import { decoding, type DecodingModel, type Form } from "./forms.ts";
+import { decoding, type DecodingModel, type DecodingOptions, type Form } from "./forms.ts";
 import { type Answering, mixReaders, type Route } from "./mixing.ts";
 import { type Mixture, type MixtureOptions, openMixture } from "./mixture.ts";
 import { checkShape, type ModelName } from "./models.ts";
@@ -63,10 +63,12 @@ export interface AnswerOptions extends ContinueOptions, ChoosingOptions {
 }
 
 /** What {@link generate} takes. */
-export interface GenerateOptions
-  extends
-    Omit<AnswerOptions, "expert" | "prompt" | "choice">,
-    Pick<MixtureOptions, "run" | "model" | "beam" | "memory" | "gpu" | keyof OpenGpuOptions> {
+export interface GenerateOptions extends
+  Omit<AnswerOptions, "expert" | "prompt" | "choice">,
+  Pick<
+    MixtureOptions,
+    "run" | "model" | "beam" | "memory" | "readEvery" | "gpu" | keyof OpenGpuOptions
+  > {
   /** Text to continue. */
   prompt: string;
   /** Expert to use instead of the partitioner's choice: the partitioner is not read. */
@@ -83,14 +85,14 @@ export interface GenerateOptions
  * model has another shape or tokenizer, or a file is damaged.
  */
 export async function generate(
-  { run, model, beam, memory, adapter, variants, gpu, ...options }: GenerateOptions,
+  { run, model, beam, memory, readEvery, adapter, variants, gpu, ...options }: GenerateOptions,
 ): Promise<Generation> {
   if (model !== undefined && options.expert !== undefined) {
     const fact = say`it is ${options.expert}, and ${setting("model")} is "${model}"; leave one out`;
     throw new InputError(say`Cannot generate as ${setting("expert")} belongs to a run: ${fact}`);
   }
   const mixture = await openMixture({ run, model, beam, memory, adapter, variants, gpu });
-  return await Generation.open(mixture, options, true);
+  return await Generation.open(mixture, options, { readEvery });
 }
 
 /**
@@ -99,7 +101,7 @@ export async function generate(
  * ends or is closed. Throws as {@linkcode generate} does.
  */
 export async function answer(mixture: Mixture, options: AnswerOptions): Promise<Generation> {
-  return await Generation.open(mixture, options, false);
+  return await Generation.open(mixture, options);
 }
 
 const answeringExperts = (answering: readonly Answering[]) => answering.map(({ expert }) => expert);
@@ -153,8 +155,15 @@ export class Generation implements AsyncIterable<string>, Disposable {
     this.expert = this.answering[0]?.expert ?? null;
   }
 
-  /** @ignore Opens a text. One that has its mixture `alone` closes it when it ends. */
-  static async open(mixture: Mixture, options: AnswerOptions, alone: boolean): Promise<Generation> {
+  /**
+   * @ignore Opens a text. One that has its mixture `alone`, with models in a form of their own,
+   * closes it when it ends.
+   */
+  static async open(
+    mixture: Mixture,
+    options: AnswerOptions,
+    alone?: Pick<DecodingOptions, "readEvery">,
+  ): Promise<Generation> {
     using held = new DisposableStack();
     if (alone) held.defer(() => mixture.close());
     const { prompt, signal, reroute } = options;
@@ -166,7 +175,8 @@ export class Generation implements AsyncIterable<string>, Disposable {
     const choice = options.choice ?? (await choose(mixture, [tokens], options))[0];
     const experts = mixture.routes ? await mixture.experts() : null;
     if (alone && reroute === undefined) mixture.closePartitioner();
-    const form = alone ? decoding({ slots: 1, capacity: tokens.length + maxNewTokens }) : undefined;
+    const form = alone &&
+      decoding({ ...alone, slots: 1, capacity: tokens.length + maxNewTokens });
     const generation = new Generation(mixture, tokenizer, options, choice, tokens, experts, form);
     await generation.#takeModels();
     generation.#ended.use(held.move());
@@ -304,8 +314,11 @@ export async function* continueTokens(
       reader.clear();
       start = from;
     }
-    const logits = (await reader.read(tokens.slice(start + reader.length))).subarray(0, vocabulary);
-    const token = sampleToken(logits, sampling, uniform(seed, "generated token", i));
+    const draw = (token: number) => uniform(seed, "generated token", i + token);
+    const ahead = { ...sampling, vocabulary, most: cache ? maxNewTokens - 1 - i : 0, draw };
+    const all = await reader.read(tokens.slice(start + reader.length), ahead);
+    const logits = all.subarray(0, vocabulary);
+    const token = sampleToken(logits, sampling, draw(0));
     onToken?.(token, logits);
     if (token === eos) return "eos";
     tokens.push(token);

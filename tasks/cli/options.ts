@@ -138,6 +138,11 @@ const ALL = section("Command", {
     { min: 1, max: 65_535 },
     "branches of each level of a tree of routers that a text follows, the likeliest; without it 1",
   ),
+  readEvery: integer(
+    { min: 1, max: 64, value: "K" },
+    "tokens that the device chooses before the host sees them, to the same text; without it 8 on " +
+      "a GPU, 1 on a processor",
+  ),
   memory: custom(
     parseBytes,
     { value: "SIZE" },

@@ -1,5 +1,10 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { createDecoder, type Decoder, type SlotTokens } from "../../../pipeline/model/decoder.ts";
+import {
+  type Ahead,
+  createDecoder,
+  type Decoder,
+  type SlotTokens,
+} from "../../../pipeline/model/decoder.ts";
 import { createQueue, Engine, PATIENCE_MS, type Reader } from "../../../pipeline/serving/engine.ts";
 import { continueTokens } from "../../../pipeline/serving/generate.ts";
 import { gpu, randomIntegers } from "../../kernels/support.ts";
@@ -18,14 +23,16 @@ function noted(slots: number) {
     capacity: 100,
     bytes: 7,
     length: (slot) => lengths[slot],
-    async read(entries: readonly SlotTokens[]) {
+    read: () => Promise.reject(new Error("an engine reads ahead")),
+    rewind() {},
+    async readAhead(entries: readonly SlotTokens[]) {
       calls.push(
         entries.map(({ slot, tokens }) => `${slot}:${Array.from(tokens)}`).sort().join(" "),
       );
       for (const { slot, tokens } of entries) lengths[slot] += tokens.length;
       await new Promise((resolve) => setTimeout(resolve, 1));
       if (entries.some(({ tokens }) => tokens[0] === 99)) throw new Error("the device failed");
-      return entries.map(({ tokens }) => Float32Array.from(tokens));
+      return entries.map(({ tokens }) => [{ logits: Float32Array.from(tokens) }]);
     },
     clear: (slot) => lengths[slot] = 0,
     close: () => calls.push("closed"),
@@ -129,4 +136,61 @@ Deno.test("sequences that decode together, come and go give the tokens that each
   assert(engine.steps < tokens / 2, `${engine.steps} steps for ${tokens} tokens`);
   engine.close(closed);
   assertEquals(together, alone);
+});
+
+/** Settings of texts, which come to their ends in different ways. */
+const READ_AHEAD = [
+  { temperature: 0, maxNewTokens: 21, eos: 45 },
+  { temperature: 1.3, maxNewTokens: 17, eos: 45 },
+  { temperature: 1.1, topK: 9, maxNewTokens: 20, eos: 45 },
+  { temperature: 1.4, topP: 0.9, maxNewTokens: 90, eos: 45 }, // up to the context
+  { temperature: 1, topK: 20, topP: 0.8, maxNewTokens: 80, eos: 45, window: true },
+  { temperature: 2, maxNewTokens: 80, eos: 11 },
+  { temperature: 2, vocabulary: 9, maxNewTokens: 12, eos: 45 },
+];
+
+/** Writes all texts side by side, and gives them with the bits of the logits of each token. */
+async function writtenAhead(readEvery: number, spoilt = false) {
+  const slots = READ_AHEAD.length;
+  const engine = new Engine(
+    createDecoder(gpu, { config, weights, capacity: 64, slots, readEvery }),
+    createQueue(),
+  );
+  const texts = await Promise.all(READ_AHEAD.map(async (settings, i) => {
+    using reader = engine.join();
+    const bits: string[] = [];
+    const onToken = (token: number, logits: Float32Array) =>
+      bits.push(`${token} ${new Uint8Array(Float32Array.from(logits).buffer).toHex()}`);
+    const misled: Reader = Object.assign(Object.create(reader), {
+      read: (tokens: ArrayLike<number>, ahead?: Ahead) =>
+        reader.read(tokens, ahead && { ...ahead, draw: (token) => 1 - ahead.draw(token) }),
+    });
+    const prompt = randomIntegers(1 + 3 * i, config.vocabulary, `prompt ${i}`);
+    const text = continueTokens(spoilt ? misled : reader, prompt, {
+      ...settings,
+      seed: i,
+      onToken,
+    });
+    let last = await text.next();
+    while (!last.done) last = await text.next();
+    return [...bits, last.value];
+  }));
+  engine.close(closed);
+  return { texts, steps: engine.steps };
+}
+
+Deno.test("texts and logits are the same however many tokens the device chooses before the host sees them, also if it chooses wrongly", async () => {
+  const one = await writtenAhead(1);
+  const longest = Math.max(...one.texts.map((text) => text.length));
+  assert(one.steps >= longest - 1, `${one.steps} reads of ${longest} tokens`);
+  assertEquals(
+    new Set(one.texts.map((text) => text.at(-1))),
+    new Set(["length", "context", "eos"]),
+  );
+  for (const readEvery of [3, 8]) {
+    const { texts, steps } = await writtenAhead(readEvery);
+    assertEquals(texts, one.texts, `${readEvery} tokens`);
+    assert(steps < 2.5 * one.steps / readEvery, `${steps} reads of ${readEvery} tokens`);
+  }
+  assertEquals((await writtenAhead(2, true)).texts, one.texts);
 });
