@@ -44,8 +44,20 @@ function doctorText(
 }
 
 function adapterRows(adapter: AdapterDiagnosis, quick: boolean): Row[] {
-  const { name, kind, backend, driver, offers, features, limits, forms, memory, golden, kept } =
-    adapter;
+  const {
+    name,
+    kind,
+    backend,
+    driver,
+    offers,
+    features,
+    limits,
+    forms,
+    memory,
+    golden,
+    bits,
+    kept,
+  } = adapter;
   const [loss, gradients] = (["loss", "gradients"] as const)
     .map((name) => Math.max(...golden.map((trial) => trial[name])).toExponential(1));
   const wrong = golden.filter(({ right }) => !right);
@@ -78,6 +90,7 @@ function adapterRows(adapter: AdapterDiagnosis, quick: boolean): Row[] {
       const run = Object.entries(variants).map((pair) => pair.join("=")).join(",");
       return ["golden values", `${run} in ${dtype}, ${model}: ${off}`];
     }),
+    ...bits.map(({ ways, equal }): Row => ["bits", `${equal ? "equal" : "DIFFERENT"}: ${ways}`]),
     ...quick ? [["speed", "not measured"] as Row] : speedRows(adapter),
     ["kept in", kept ?? "no file"],
   ];

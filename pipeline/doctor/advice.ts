@@ -10,6 +10,7 @@ import { say, setting, task, type Text } from "../../kernels/errors.ts";
 import { modelShapes } from "../model/shape.ts";
 import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
 import { PRESETS } from "../settings/resolution.ts";
+import type { BitsResult } from "./bits.ts";
 import type { GoldenResult } from "./golden.ts";
 import { type FoundAdapter, listCards, NO_FILE, type System } from "./system.ts";
 
@@ -28,6 +29,7 @@ export interface MachineFindings {
     offers: Pick<Offers, "subgroupsOf8">;
     memory: { allocatable: number; largest: number };
     golden: readonly Pick<GoldenResult, "variants" | "dtype" | "model" | "right">[];
+    bits: readonly BitsResult[];
   };
   // What each driver hands out alone; undefined where nobody could ask.
   others?: readonly FoundAdapter[];
@@ -194,7 +196,7 @@ function ofCard({ system, adapter, others = [] }: MachineFindings): Rule[] {
 /** What is wrong with the adapter itself: a slow driver, little memory, wrong results. */
 function ofAdapter({ adapter }: MachineFindings): Rule[] {
   if (!adapter) return [];
-  const { kind, offers, memory: { allocatable, largest }, golden } = adapter;
+  const { kind, offers, memory: { allocatable, largest }, golden, bits } = adapter;
   const wrong = golden.filter(({ right }) => !right)
     .map(({ variants, dtype, model }) => `${wordVariants(variants)} in ${dtype} (${model})`);
   return [
@@ -225,6 +227,13 @@ function ofAdapter({ adapter }: MachineFindings): Rule[] {
       remedy: "Do not train with them: choose other variants, or update the driver; please " +
         "report it with this text.",
     },
+    ...bits.filter(({ equal }) => !equal).map(({ ways }): Rule => ({
+      when: true,
+      warning: `The driver gives other bits for ${ways}. Results are right within rounding, but ` +
+        "other batch sizes and devices will not give the same bytes.",
+      remedy: "Update the driver, and make all of a run on machines of one kind; please report " +
+        "it with this text.",
+    })),
   ];
 }
 

@@ -18,8 +18,10 @@ import { trainingFlops } from "../cost/flops.ts";
 import { trainingMemory } from "../cost/memory.ts";
 import { initialWeights } from "../model/parameters.ts";
 import { createTrainer } from "../model/trainer.ts";
+import { isNvidia } from "../graph/driver.ts";
 import { keepMeasured } from "../graph/timing.ts";
 import { type DoctorProblem, listAdvice, wordVariants } from "./advice.ts";
+import { compareBits } from "./bits.ts";
 import { GOLDEN_CASES, GOLDEN_LIMITS, goldenErrors, type GoldenResult } from "./golden.ts";
 import { type FoundAdapter, otherAdapters, readSystem, type System } from "./system.ts";
 
@@ -43,7 +45,7 @@ export interface Diagnosis {
  * variants need, and whether it `offers` them; the features that it lists, and the limits that a
  * device gets; the variant of each kernel that runs, and why (`forms`); bytes of buffers that can
  * be had at once, and the most that was asked for (`memory`); how far each set of variants is from
- * the golden values; its peak of arithmetic and of memory traffic (`roof`); a training `step`; the
+ * the golden values; whether several ways to compute the same give the same `bits`; its peak of arithmetic and of memory traffic (`roof`); a training `step`; the
  * file that the figures are `kept` in, undefined where they are not kept.
  *
  * @ignore Its type is inferred.
@@ -120,6 +122,8 @@ async function examineAdapter(gpu: Gpu, system: System, options: ExamineOptions)
   const largest = await gpu.largestBuffer(limits.maxBufferSize);
   step("golden values");
   const golden = await checkVariants(gpu, options);
+  step("equal bits");
+  const bits = await compareBits(gpu);
   step("the peak");
   const effort = { rounds: quick ? 1 : 5, seconds: quick ? 0 : 0.2, clock: "clock" } as const;
   const peak = await measurePeak(gpu, effort, { small: quick, halves: true });
@@ -139,6 +143,7 @@ async function examineAdapter(gpu: Gpu, system: System, options: ExamineOptions)
     features,
     limits,
     golden,
+    bits,
     roof: peak,
     step: trained,
     backend: system.environment.DENO_WEBGPU_BACKEND ?? "any",
@@ -150,10 +155,8 @@ async function examineAdapter(gpu: Gpu, system: System, options: ExamineOptions)
 }
 
 /** Names the driver and its version, as far as the system tells. */
-function driverName({ adapter, kind }: Gpu, { nvidia, mesa }: System): string {
-  if (kind === "gpu" && /nvidia|geforce|tesla|quadro|rtx|[ahlv]\d{2,3}/i.test(adapter) && nvidia) {
-    return `NVIDIA ${nvidia}`;
-  }
+function driverName(gpu: Gpu, { nvidia, mesa }: System): string {
+  if (isNvidia(gpu) && nvidia) return `NVIDIA ${nvidia}`;
   return mesa === undefined ? "unknown to the system" : `Mesa ${mesa}`;
 }
 

@@ -10,6 +10,7 @@ export {
   wordVariants,
   wordVariants as variantsText,
 } from "./advice.ts";
+export type { BitsResult } from "./bits.ts";
 export * from "./doctor.ts";
 export type { GoldenErrors, GoldenResult } from "./golden.ts";
 export {

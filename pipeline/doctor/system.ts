@@ -5,6 +5,7 @@
  */
 
 import { dirname, isAbsolute, join } from "node:path";
+import { LIBRARY_FOLDERS, mesaVersion } from "../graph/driver.ts";
 import { exists } from "../graph/files.ts";
 
 /**
@@ -63,15 +64,6 @@ const VARIABLES = [
 const DRIVER_FOLDERS = ["/etc", "/usr/local/share", "/usr/share"].map((folder) =>
   `${folder}/vulkan/icd.d`
 );
-const LIBRARY_FOLDERS = [
-  ...[
-    "/usr/lib/x86_64-linux-gnu",
-    "/lib/x86_64-linux-gnu",
-    "/usr/lib/aarch64-linux-gnu",
-    "/usr/lib64",
-  ],
-  ...["/lib64", "/usr/lib", "/lib", "/usr/local/lib", "/usr/local/nvidia/lib64"],
-];
 
 /**
  * Lists the graphics cards that a system shows as device files; none where that cannot be found
@@ -132,10 +124,6 @@ export async function readSystem(places: SystemPlaces = {}): Promise<System> {
   const version = /Kernel Module\s+(?:for \S+\s+)?(\d[\d.]*)/.exec(
     await printed("/proc/driver/nvidia/version"),
   );
-  const packages = await Deno.readTextFile(`${root}/var/lib/dpkg/status`).catch(() => "");
-  const mesa = /^(?:Package: mesa-vulkan-drivers|Source: mesa)\n(?:.+\n)*?Version: (.+)$/m.exec(
-    packages,
-  );
   const available = /^MemAvailable:\s+(\d+) kB/m.exec(await printed("/proc/meminfo"));
   const container = Object.entries(CONTAINERS).map(async ([path, kind]) =>
     await exists(root + path) ? [kind] : []
@@ -143,7 +131,7 @@ export async function readSystem(places: SystemPlaces = {}): Promise<System> {
   return {
     cards: await listCards(places),
     nvidia: version?.[1],
-    mesa: mesa?.[1],
+    mesa: await mesaVersion(root),
     loader: await libraryAt("libvulkan.so.1", folders, root),
     drivers: await Promise.all(files.map((path) => readDriverFile(path, folders, root))),
     container: (await Promise.all(container)).flat()[0],

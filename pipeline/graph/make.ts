@@ -7,6 +7,7 @@
  */
 
 import { InputError, RunError } from "../../kernels/errors.ts";
+import { readDriver } from "./driver.ts";
 import type { RunEvent } from "./events.ts";
 import { recordTime } from "./timing.ts";
 import {
@@ -71,10 +72,15 @@ export async function makeAll(work: Work, walk: Walk, options: MakeOptions): Pro
   await removeSpent(walk);
 }
 
+/** What a manifest notes of a device. */
+type Device = Pick<Manifest["made"], "adapter" | "driver">;
+
 /** What one process makes of a run. */
 class Process {
   #open?: Maker; // the maker that made something last
-  #adapter?: string; // of the device on which nodes are being made
+  #device?: Device; // on which nodes are being made
+  readonly #drivers = new Map<string, Promise<string | undefined>>(); // by adapter
+  #isTold = false; // that the driver differs from that of inputs
   readonly #gpu: Work["gpu"];
   readonly #events: StageEvents;
   readonly #nodes: Node[];
@@ -89,7 +95,8 @@ class Process {
     // Makers may keep this from one node to the next.
     this.#gpu = async () => {
       const gpu = await work.gpu();
-      this.#adapter = gpu.adapter;
+      const driver = this.#drivers.getOrInsertComputed(gpu.adapter, () => readDriver(gpu));
+      this.#device = { adapter: gpu.adapter, driver: await driver };
       return gpu;
     };
     const nodes = withNeeds(walk.graph, wanted);
@@ -122,7 +129,7 @@ class Process {
   close(): void {
     this.#open?.close?.();
     this.#open = undefined;
-    this.#adapter = undefined;
+    this.#device = undefined;
   }
 
   /**
@@ -226,7 +233,7 @@ class Process {
     if (this.#open !== maker) this.close();
     this.#open = maker;
     // A maker that stays open keeps its device from one node to the next.
-    if (!maker.close) this.#adapter = undefined;
+    if (!maker.close) this.#device = undefined;
     try {
       for (const [i, node] of nodes.entries()) making.push(await beginNode(walk, node, notes[i]));
       this.#events.begins(maker.stage);
@@ -246,8 +253,9 @@ class Process {
         const files = await noteFiles(folder, notes[i]);
         const result = results[i] as Record<string, unknown>;
         const identity = { key, name, revision, settings: { ...settings }, inputs, files, result };
-        const adapter = this.#adapter ?? await this.#inheritedAdapter(node);
-        const manifest = await writeManifest(folder, identity, { adapter });
+        const before = await this.#inheritedDevice(node);
+        this.#tellDriver(node, before);
+        const manifest = await writeManifest(folder, identity, this.#device ?? before);
         const replace = state === "damaged" || walk.isAgain(name);
         walk.made(node, await publish(work.run, name, folder, manifest, replace));
         await removeScratch(work.run, name, scratch);
@@ -272,14 +280,27 @@ class Process {
   }
 
   /**
-   * Gives the adapter on which a node was computed that was made without a device: that of what it
-   * is made of. It is the same whatever else this process has made.
+   * Gives the device on which a node was computed that was made without one: that of what it is
+   * made of. It is the same whatever else this process has made.
    */
-  async #inheritedAdapter({ needs }: Node): Promise<string | undefined> {
+  async #inheritedDevice({ needs }: Node): Promise<Device> {
     for (const need of needs) {
       const { manifest } = await this.walk.of(this.walk.node(splitNeed(need).name));
-      if (manifest?.made.adapter !== undefined) return manifest.made.adapter;
+      const { adapter, driver } = manifest?.made ?? {};
+      if (adapter !== undefined) return { adapter, driver };
     }
+    return {};
+  }
+
+  /** Reports once where a node was made by another version of the driver than what it is made of. */
+  #tellDriver({ name }: Node, before: Device): void {
+    const now = this.#device;
+    if (this.#isTold || now?.adapter === undefined || before.driver === undefined) return;
+    if (before.driver === (now.driver ?? before.driver)) return;
+    this.#isTold = true;
+    const drivers = `${now.driver}, what it is made of with ${before.driver}`;
+    const message = `"${name}" is made with ${drivers}: results may differ in their last bits`;
+    this.work.emit({ type: "warning", message });
   }
 }
 

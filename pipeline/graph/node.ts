@@ -289,6 +289,7 @@ const SCHEMA = v.object({
   made: v.object({
     version: v.string(),
     adapter: v.optional(v.string()),
+    driver: v.optional(v.string()),
     from: v.optional(v.string()),
   }),
 });
@@ -304,8 +305,8 @@ export type FileNote = v.InferOutput<typeof NOTE>;
 /**
  * What stands in a node's folder: its `key`, its `files` by path and its `result` (counts and
  * metrics). The key is a hash of `name`, `revision`, `settings` and `inputs` (hashes of files by
- * need). `made` tells by which version the node was made, on which adapter it or what it is made of
- * was computed, or from which run it was linked.
+ * need). `made` tells by which version the node was made, on which adapter and driver it or what it
+ * is made of was computed, or from which run it was linked.
  *
  * @ignore Its type is inferred.
  */
@@ -327,10 +328,10 @@ export const readManifest = (folder: string): Promise<Manifest | null> =>
 export async function writeManifest(
   folder: string,
   manifest: Omit<Manifest, "made">,
-  { adapter, from }: Partial<Manifest["made"]> = {},
+  { adapter, driver, from }: Partial<Manifest["made"]> = {},
 ): Promise<Manifest> {
   const whole: Manifest = JSON.parse(
-    JSON.stringify({ ...manifest, made: { version: VERSION, adapter, from } }),
+    JSON.stringify({ ...manifest, made: { version: VERSION, adapter, driver, from } }),
   );
   await writeAtomic(`${folder}/${MANIFEST}`, jsonText(seal(whole)));
   return whole;

@@ -17,6 +17,7 @@ const LAVAPIPE: Adapter = {
   offers: { subgroupsOf8: true },
   memory: { allocatable: 2 ** 30, largest: 2 ** 30 },
   golden: [],
+  bits: [{ ways: "products with tiles of each size", equal: true }],
 };
 const H100: Adapter = {
   name: "NVIDIA H100 80GB HBM3",
@@ -24,6 +25,7 @@ const H100: Adapter = {
   offers: { subgroupsOf8: false },
   memory: { allocatable: 78 * 2 ** 30, largest: 2 ** 32 },
   golden: [],
+  bits: [{ ways: "products with tiles of each size", equal: true }],
 };
 const VARIANTS = {
   matmul: "workgroup",
@@ -142,6 +144,12 @@ const CASES: [what: string, findings: MachineFindings, texts: string[][], errors
       "Do not train",
     ]],
     1,
+  ],
+  [
+    "other bits by other ways",
+    { system: CARD, adapter: { ...H100, bits: [{ ways: "products with tiles", equal: false }] } },
+    [["other bits for products with tiles", "Update the driver"]],
+    0,
   ],
   [
     "a driver without subgroups of 8",
