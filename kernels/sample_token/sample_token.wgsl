@@ -9,7 +9,7 @@
 // largest come first. The token is that on which the number falls. Nothing is sorted: from its highest bit on, the key of a logit is
 // found above which lies as much weight as asked for.
 //
-// One workgroup per row. Sums are in f32, so near a border the token may be the one beside it; it always is below the vocabulary.
+// One workgroup per row. Sums are in f32, so near a border the token may be the one next to it; it always is below the vocabulary.
 // Reference: sampleToken in pipeline/serving/sampling.ts.
 
 override WG: u32 = 256u; // a power of two

@@ -39,7 +39,7 @@ function drawChoices(rows: number, vocabulary: number): (TokenChoice | undefined
 }
 
 for (const { rows, vocabulary } of [...edges(SHAPES), ...RANDOM_SHAPES]) {
-  Deno.test(`sampleTokens() takes the token of the f64 sampler, or one beside it within rounding, ${rows} rows of ${vocabulary}`, async () => {
+  Deno.test(`sampleTokens() takes the token of the f64 sampler, or one next to it within rounding, ${rows} rows of ${vocabulary}`, async () => {
     const stride = padded(vocabulary);
     const first = 3;
     const values = random((first + rows) * stride, `logits ${vocabulary}`, 3);
@@ -65,12 +65,12 @@ for (const { rows, vocabulary } of [...edges(SHAPES), ...RANDOM_SHAPES]) {
       if (!choice) return assertEquals(forPass[row], untouched);
       const start = (first + row) * stride;
       const own = values.subarray(start, start + choice.vocabulary);
-      const [middle, ...beside] = [0, -SUMS, SUMS].map((shift) => {
+      const [middle, ...neighbours] = [0, -SUMS, SUMS].map((shift) => {
         const draw = Math.min(1 - SUMS, Math.max(0, choice.draw + shift));
         return sampleToken(own, choice, draw);
       });
       const what = `row ${row}: ${forPass[row]}, not ${middle}, by ${JSON.stringify(choice)}`;
-      assert([middle, ...beside].includes(forPass[row]), what);
+      assert([middle, ...neighbours].includes(forPass[row]), what);
       exact += Number(forPass[row] === middle);
     });
     assert(exact >= 0.98 * choices.filter(Boolean).length, `${exact} of ${rows} are the same`);

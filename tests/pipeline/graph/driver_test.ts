@@ -48,7 +48,7 @@ const GRAPH = ["first", "second", "third"].map((name, i, names): Node => ({
   revision: 1,
 }));
 
-Deno.test("manifests note the driver's version, and a machine of another version is told once", () =>
+Deno.test("manifests note the driver's version, and a machine of another version is warned once", () =>
   inFolder(async (run) => {
     const events: { type: string; message?: unknown }[] = [];
     const work: Work = {
