@@ -303,7 +303,7 @@ function flopsNotes(cost: Cost): string {
     equalCompute: larger,
     device,
     corpus,
-    otherRouters: others,
+    otherRouters: countedRouters,
   } = cost;
   const extra = `${
     engineering(recomputed)
@@ -312,8 +312,8 @@ function flopsNotes(cost: Cost): string {
   const routes = mixture.routers > 0;
   const models = [...routes ? [mixture.router] : [], mixture.expert, larger.model];
   return lines(
-    others && `routers of "${others.folder}": their training is not counted` +
-        (others.known
+    countedRouters && `routers of "${countedRouters.folder}": their training is not counted` +
+        (countedRouters.known
           ? ""
           : "; they are not there, so they count as models of the settings' shape"),
     cost.adopted &&

@@ -85,16 +85,16 @@ export const TASK = await defineTask({
     ...DEVICE,
   },
   run: async ({ options, print, ...watch }) => {
-    const { from, forget = [], forgetSource = [], forgetIds, replaceExpert = [], ...rest } =
+    const { from, forget = [], forgetSource = [], forgetIds, replaceExpert = [], ...further } =
       options;
-    const { forgetCopies, forgetNear: near, forgetPassage: passage, ...how } = rest;
+    const { forgetCopies, forgetNear: near, forgetPassage: passage, ...runOptions } = further;
     const copies = { forget: forgetCopies, near, passage };
     const named = { paths: forget, sources: forgetSource, ids: await parseIds(forgetIds) };
     const replace = replaceExpert.map(parseReplaced);
     if (from === undefined) {
       throw new InputError("Cannot derive as --from must be given: it is not");
     }
-    await runDerive({ ...how, from, forget: named, copies, replace }, watch, print);
+    await runDerive({ ...runOptions, from, forget: named, copies, replace }, watch, print);
   },
 }, import.meta);
 
@@ -112,16 +112,16 @@ export async function runDerive(
 async function parseIds(text = ""): Promise<string[]> {
   if (/^(\d+(,\d+)*)?$/.test(text)) return text.split(",").filter(Boolean);
   const read = await Deno.readTextFile(fromHere(text)).catch((cause) => {
-    const what = say`Cannot forget documents as ${
+    const fact = say`Cannot forget documents as ${
       setting("forgetIds")
     } must be ids or a file of ids`;
-    throw new InputError(say`${what}: "${text}" is neither`, { where: text, cause });
+    throw new InputError(say`${fact}: "${text}" is neither`, { where: text, cause });
   });
   const ids = read.split(/[\s,]+/).filter(Boolean);
-  const other = ids.find((id) => !/^\d+$/.test(id));
-  const wrong = other === undefined ? "there is none" : `one is "${other}"`;
+  const wrongId = ids.find((id) => !/^\d+$/.test(id));
+  const wrong = wrongId === undefined ? "there is none" : `one is "${wrongId}"`;
   const must = say`Cannot forget documents as ids of ${setting("forgetIds")} must be numbers`;
-  if (ids.length === 0 || other !== undefined) {
+  if (ids.length === 0 || wrongId !== undefined) {
     throw new InputError(say`${must}: ${wrong}`, { where: text });
   }
   return ids;
@@ -160,9 +160,11 @@ function deriveText(plan: DerivePlan | Derived): string {
         counted(pairs.steps, "steps")
       } of an expert`,
     seconds > 0 && `training         took ${duration(Math.ceil(seconds))} in ${from}`,
-    descends.map((what, i) => `${i === 0 ? "may have seen it " : "                 "}${what}`),
-    below.map((other, i) =>
-      `${i === 0 ? "made from it     " : "                 "}${describeDescendant(other)}`
+    descends.map((descendant, i) =>
+      `${i === 0 ? "may have seen it " : "                 "}${descendant}`
+    ),
+    below.map((descendant, i) =>
+      `${i === 0 ? "made from it     " : "                 "}${describeDescendant(descendant)}`
     ),
     "partition" in plan && [
       `largest load     ${percent(plan.deviation)} from an equal one`,
@@ -182,9 +184,9 @@ function copiesText(copies: DerivePlan["copies"], areForgotten: boolean): string
     `${of.path}:${of.place}`,
     `"${line}"`,
   ]);
-  const what = areForgotten
+  const fate = areForgotten
     ? "are forgotten as well"
     : say`stay: ${setting("forgetCopies")} forgets them as well`;
-  const title = `copies           ${counted(copies.length, "documents")}, which ${worded(what)}`;
+  const title = `copies           ${counted(copies.length, "documents")}, which ${worded(fate)}`;
   return `${title}\n${table("document | id | where | copy | of | line", rows)}`;
 }

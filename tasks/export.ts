@@ -178,13 +178,13 @@ export const TASK = await defineTask({
       const whole = model === undefined ? "all-text" : basename(resolve(model));
       const place = id === undefined ? whole : expertFolder(id, experts);
       const base = options.output ?? `${run}/export/${to}`;
-      const own = {
+      const expertOptions = {
         ...options,
         expert: id,
         output: options.output && expert !== "all" ? base : `${base}/${place}`,
       };
-      if (isModelFormat(to)) return await exportModel({ ...own, to });
-      return await exportTexts({ ...own, to }, { signal, onEvent });
+      if (isModelFormat(to)) return await exportModel({ ...expertOptions, to });
+      return await exportTexts({ ...expertOptions, to }, { signal, onEvent });
     });
     print({ run, exports: all }, all.map(exportedText).join("\n"));
   },

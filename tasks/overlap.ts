@@ -30,16 +30,16 @@ export const TASK = await defineTask({
       const plan = await planOverlap({ ...options, words }, { onEvent });
       return print(plan, planText(plan));
     }
-    const found = await findOverlap(options, { signal, onEvent });
-    const tables = overlapTables(found).map(({ title, head, rows }) =>
+    const overlap = await findOverlap(options, { signal, onEvent });
+    const tables = overlapTables(overlap).map(({ title, head, rows }) =>
       `\n${title}\n${table(head, rows)}`
     );
     const all = `all pairs   ${options.run}/overlap.arrow`;
-    const none = Object.keys(found.against).length === 0 &&
+    const none = Object.keys(overlap.against).length === 0 &&
       "named texts none: no published questions were asked, and --against names no file";
     print(
-      { run: options.run, ...found },
-      lines(tables, `\noverlap     ${overlapLine(found)}`, all, none),
+      { run: options.run, ...overlap },
+      lines(tables, `\noverlap     ${overlapLine(overlap)}`, all, none),
     );
   },
 }, import.meta);

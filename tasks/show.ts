@@ -40,16 +40,16 @@ function documentId(text: string): bigint {
 }
 
 /** Prints where a document comes from. */
-async function showDocument([place, more]: string[], id: bigint, json: boolean): Promise<void> {
-  ensure(!more, `Cannot show a document as one run must be named: "${more}" is a second one`);
+async function showDocument([place, further]: string[], id: bigint, json: boolean): Promise<void> {
+  ensure(!further, `Cannot show a document as one run must be named: "${further}" is a second one`);
   const { findDocument } = await import("../pipeline/stages/documents.ts");
   const run = await findRun(place);
-  const found = run === null ? null : await findDocument(run, id);
+  const document = run === null ? null : await findDocument(run, id);
   const fact = run === null ? `"${place}" lies in none` : `"${run}" has none with this id`;
-  ensure(found, `Cannot show document ${id} as it must be one of a run: ${fact}`, {
+  ensure(document, `Cannot show document ${id} as it must be one of a run: ${fact}`, {
     remedy: "take the id from a row that show prints of a shard of that run",
   });
-  console.log(forOutput(json ? JSON.stringify(found) : documentText(found)));
+  console.log(forOutput(json ? JSON.stringify(document) : documentText(document)));
 }
 
 const facts = (...all: (string | false | null | undefined)[]) => all.filter(Boolean).join(", ");
@@ -74,7 +74,7 @@ function rowText(
   { sequence, document, source, length, nll, costs, expert, text }: ShownRow,
 ): string {
   const values = nll?.map((value) => value.toFixed(costs ? 3 : 1)).join(" ");
-  const known = facts(
+  const about = facts(
     `sequence ${sequence}`,
     document !== undefined && `document ${document}`,
     source && `source ${shortSourceName(source)}`,
@@ -82,7 +82,7 @@ function rowText(
     expert !== undefined && `expert ${expert}`,
     values && `${costs ? "costs" : "NLL"} ${values}`,
   );
-  return known + (text === undefined ? "" : `\n  ${text.replaceAll("\n", "\n  ")}`);
+  return about + (text === undefined ? "" : `\n  ${text.replaceAll("\n", "\n  ")}`);
 }
 
 export const TASK = await defineTask({

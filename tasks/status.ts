@@ -42,8 +42,8 @@ export function statusText(status: RunStatus): string {
   const changes = changesText(status.text);
   const groups = grouped(stages);
   const isWanted = ([, { state, optional }]: Group) => state !== "missing" || !optional;
-  const others = groups.filter((group) => !isWanted(group));
-  const more = new Set(others.map(([, { command }]) => requestText(command)));
+  const optional = groups.filter((group) => !isWanted(group));
+  const requests = new Set(optional.map(([, { command }]) => requestText(command)));
   const rows = groups.filter(isWanted).map((
     [name, { state, because, holders }, { files, bytes: size }],
   ) => [
@@ -54,11 +54,11 @@ export function statusText(status: RunStatus): string {
     groups,
     ([, { command, settings = {} }]) => `${command.task}  ${settingsText(settings)}`,
   );
-  const settings = [...alike.values()].flatMap(([[name, { settings = {} }], ...more]) => {
+  const settings = [...alike.values()].flatMap(([[name, { settings = {} }], ...namesakes]) => {
     const text = settingsText(settings);
     return text === ""
       ? []
-      : [`  ${name}${more.length > 0 ? ` and ${more.length} more` : ""}  ${text}`];
+      : [`  ${name}${namesakes.length > 0 ? ` and ${namesakes.length} more` : ""}  ${text}`];
   });
   return blocks(
     lines(
@@ -69,7 +69,7 @@ export function statusText(status: RunStatus): string {
       unseen && `text  taken to be what the run was made of: ${worded(unseen)}`,
     ),
     tableWithNote("stage | state | files | size | note", rows, COLUMNS),
-    more.size > 0 && `on request: ${[...more].join(", ")}`,
+    requests.size > 0 && `on request: ${[...requests].join(", ")}`,
     settings.length > 0 && lines("settings that are not defaults", settings),
     nextText(status),
   );
@@ -117,8 +117,8 @@ function grouped(stages: readonly StageStatus[]): Group[] {
     const names = all.length <= MOST_NAMES
       ? all
       : `${first.stage} … ${last.stage.replace(/^.*-/, "")}`;
-    const sum = (of: "files" | "bytes") =>
-      alike.reduce((all, { outputs }) => all + (outputs?.[of] ?? 0), 0);
+    const sum = (figure: "files" | "bytes") =>
+      alike.reduce((all, { outputs }) => all + (outputs?.[figure] ?? 0), 0);
     const where = first.path ? `${first.path} … ${last.path}` : alike.length;
     const name = alike.length === 1 ? withPath(names, first.path) : `${names} (${where})`;
     return [name, first, { files: sum("files"), bytes: sum("bytes") }];

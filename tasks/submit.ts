@@ -54,7 +54,7 @@ const SLURM = ["slurmPartition", "expertsAtOnce", "time", "gres", "container"] a
 export function readPlan(
   options: PlanOptions,
   { givenNames, denied }: Pick<Call<Fields>, "givenNames" | "denied">,
-  before: JobPlan | null,
+  earlierPlan: JobPlan | null,
 ): JobPlan {
   const { parts, routerGroups, dense, settle, dryRun } = options;
   ensure(
@@ -73,12 +73,12 @@ export function readPlan(
     name,
   ) => [name, slurmValue(name)]);
   return {
-    parts: parts ?? before?.parts ?? 1,
-    dense: dense === undefined ? before?.dense ?? ["batch"] : readDense(dense),
-    routerGroups: routerGroups ?? before?.routerGroups,
-    training: overlaid(before?.training, training),
-    zeroShot: readZeroShot(options, before),
-    slurm: overlaid(before?.slurm, slurm),
+    parts: parts ?? earlierPlan?.parts ?? 1,
+    dense: dense === undefined ? earlierPlan?.dense ?? ["batch"] : readDense(dense),
+    routerGroups: routerGroups ?? earlierPlan?.routerGroups,
+    training: overlaid(earlierPlan?.training, training),
+    zeroShot: readZeroShot(options, earlierPlan),
+    slurm: overlaid(earlierPlan?.slurm, slurm),
   };
 }
 
@@ -87,10 +87,10 @@ export function readPlan(
  * where nothing is left.
  */
 function overlaid<Said extends object>(
-  before: Said | undefined,
-  now: unknown[][],
+  earlier: Said | undefined,
+  given: unknown[][],
 ): Said | undefined {
-  const all = Object.entries({ ...before, ...Object.fromEntries(now) })
+  const all = Object.entries({ ...earlier, ...Object.fromEntries(given) })
     .filter(([, value]) => value !== undefined);
   return all.length > 0 ? Object.fromEntries(all) as Said : undefined;
 }
@@ -104,22 +104,22 @@ function wholeImage(container: string): string {
 }
 
 /**
- * Reads names that a flag lists, each of them one of `known`; `short` gives what a word stands for.
+ * Reads names that a flag lists, each of them one of `names`; `short` gives what a word stands for.
  * Throws an `InputError` for others.
  */
 function readNames<Name extends string>(
-  what: string,
+  kind: string,
   [flag, text]: [flag: string, text: string],
-  known: readonly Name[],
+  names: readonly Name[],
   short: Record<string, readonly Name[]>,
 ): Name[] {
   if (text === "none") return [];
   const words = text.split(",").filter((word) => word !== "");
   const named = new Set(words.flatMap((word) => short[word] ?? [word as Name]));
-  if (named.size > 0 && [...named].every((name) => known.includes(name))) return [...named];
-  const all = [...known, ...Object.keys(short)].join(", ");
+  if (named.size > 0 && [...named].every((name) => names.includes(name))) return [...named];
+  const all = [...names, ...Object.keys(short)].join(", ");
   throw new InputError(
-    `Cannot plan ${what} as ${flag} must name some of ${all} or none: it is "${text}"`,
+    `Cannot plan ${kind} as ${flag} must name some of ${all} or none: it is "${text}"`,
   );
 }
 
@@ -135,11 +135,11 @@ function readDense(text: string): JobPlan["dense"] {
 /** Gives the zero-shot tasks that flags name. */
 function readZeroShot(
   { zeroShot, zeroShotData }: Pick<PlanOptions, "zeroShot" | "zeroShotData">,
-  before: JobPlan | null,
+  earlierPlan: JobPlan | null,
 ): JobPlan["zeroShot"] {
-  const data = zeroShotData === undefined ? before?.zeroShot?.data : resolve(zeroShotData);
+  const data = zeroShotData === undefined ? earlierPlan?.zeroShot?.data : resolve(zeroShotData);
   const tasks = zeroShot === undefined
-    ? before?.zeroShot?.tasks ?? []
+    ? earlierPlan?.zeroShot?.tasks ?? []
     : readNames("zero-shot tasks", ["--zero-shot", zeroShot], zeroShotTasks(), {
       own: MADE_ZERO_SHOT,
     });
@@ -147,9 +147,9 @@ function readZeroShot(
     const must = "--zero-shot must name tasks that read it: it names none";
     ensure(tasks.length > 0, `Cannot use the data "${zeroShotData}" as ${must}`);
     const isFolder = statSync(zeroShotData, { throwIfNoEntry: false })?.isDirectory();
-    const what =
+    const fact =
       `Cannot plan zero-shot tasks as --zero-shot-data must be a folder: "${zeroShotData}" is none`;
-    ensure(isFolder, what, { where: zeroShotData });
+    ensure(isFolder, fact, { where: zeroShotData });
   }
   const published = tasks.find((name) => !MADE_ZERO_SHOT.includes(name));
   const must = "its data must be there: --zero-shot-data names no folder";
@@ -185,15 +185,15 @@ function plannedText(run: string, jobs: readonly Job[], atOnce: number): string 
   if (left.length === 0) return `${run}: nothing is missing`;
   const blocks = left.map((job) => {
     const missing = listMissing(job);
-    const before = job.after.filter((name) => left.some((other) => other.name === name));
+    const unfinished = job.after.filter((name) => left.some((job) => job.name === name));
     const all = missing.map((place) => words(job.task(nameUnit(job, place))));
-    const more = all.length - MOST_COMMANDS;
-    const shown = more > 0
-      ? [...all.slice(0, MOST_COMMANDS - 1), `… ${more} more`, all.at(-1)!]
+    const hidden = all.length - MOST_COMMANDS;
+    const shown = hidden > 0
+      ? [...all.slice(0, MOST_COMMANDS - 1), `… ${hidden} more`, all.at(-1)!]
       : all;
     return lines(
       `${job.name}: ${processes(missing.length)}${
-        before.length > 0 ? `, after ${before.join(", ")}` : ""
+        unfinished.length > 0 ? `, after ${unfinished.join(", ")}` : ""
       }`,
       [job.about, ...shown].map((line) => `  ${line}`),
     );
@@ -218,9 +218,9 @@ export const TASK = await defineTask({
     // What cannot be planned writes nothing.
     const first = await planJobs({ ...reported, ...asked });
     const binds = plan.slurm?.container ? await foldersNamed({ ...reported, ...plan }) : [];
-    const how = { ...plan.slurm, binds };
+    const slurmOptions = { ...plan.slurm, binds };
     if (dryRun && executor === "slurm") {
-      const script = submitScript(run, first, queue, most, how);
+      const script = submitScript(run, first, queue, most, slurmOptions);
       return print({ run, script }, script);
     }
     if (dryRun) {
@@ -234,7 +234,10 @@ export const TASK = await defineTask({
     if (settle) return print({ run, plan }, `${run}: its settings are written`);
     const planned = () => planJobs({ run, ...asked }); // by the settings that its jobs find
     if (executor === "slurm") {
-      const { submitted, queue } = await submitJobs(run, planned, most, how, { signal, tell });
+      const { submitted, queue } = await submitJobs(run, planned, most, slurmOptions, {
+        signal,
+        tell,
+      });
       return print({ run, submitted, queued: queue }, submittedText(run, submitted, queue));
     }
     using _lock = await lockJobs(run, { signal, tell });

@@ -17,8 +17,8 @@ import { worded } from "./cli/wording.ts";
 const MOST_LOADS = 16;
 
 /** Lays out what a verification found. */
-function verifyText(run: string, found: VerifyReport): string {
-  const { files, trainSequences, testSequences, loads, parts, problems } = found;
+function verifyText(run: string, report: VerifyReport): string {
+  const { files, trainSequences, testSequences, loads, parts, problems } = report;
   if (problems.length > 0) {
     return problems.map(({ file, what, remedy }) => `${file}: ${what}; ${remedy}`).join("\n");
   }
@@ -75,9 +75,9 @@ export const TASK = await defineTask({
       : verifyText(run, reported);
     print({ run, ...reported, ...certificate ? { certificate } : {} }, text);
     if (problems.length === 0) return;
-    const found = problems.length === 1
+    const count = problems.length === 1
       ? "1 problem was found"
       : `${problems.length} problems were found`;
-    throw new RunError(`Cannot verify for "${run}" as all must be right: ${found}`);
+    throw new RunError(`Cannot verify for "${run}" as all must be right: ${count}`);
   },
 }, import.meta);

@@ -81,8 +81,8 @@ export function watchText(
   );
   const rows = trainings.filter((training) => !apart.flat().includes(training))
     .sort((a, b) => RANK.indexOf(a.state) - RANK.indexOf(b.state));
-  const groups = apart.map((own) =>
-    `${own.length} ${own[0].state}: ${ranges(own.map(({ model }) => model))}`
+  const groups = apart.map((group) =>
+    `${group.length} ${group[0].state}: ${ranges(group.map(({ model }) => model))}`
   );
   const room = Math.max(1, height - groups.length - AROUND);
   return [
@@ -107,7 +107,7 @@ function trainingsTable(rows: readonly Training[], width: number): string[] {
 
 /** Reports how many trainings are in each state, and how fast those at work are together. */
 function summaryLines(states: ReadonlyMap<string, readonly Training[]>): string[] {
-  const counts = [...states].map(([state, own]) => `${own.length} ${state}`).join(", ");
+  const counts = [...states].map(([state, group]) => `${group.length} ${state}`).join(", ");
   const atWork = states.get("training") ?? [];
   const speed = atWork.reduce((sum, { tokensPerSecond }) => sum + (tokensPerSecond ?? 0), 0);
   if (speed === 0) return [counts];
@@ -187,27 +187,27 @@ export const TASK = await defineTask({
   },
   run: async ({ options, signal, print }) => {
     const { run, once, json, follow } = options;
-    const other = once ? "--once" : "--json";
+    const otherFlag = once ? "--once" : "--json";
     const isOne = !follow || !(once || json);
-    ensure(isOne, `Cannot watch as only one of --follow and ${other} may be given: both are`);
+    ensure(isOne, `Cannot watch as only one of --follow and ${otherFlag} may be given: both are`);
     const { readTrainings } = await import("../pipeline/run/trainings.ts");
     const { isTrained } = await import("./slurm/queue.ts");
     if (once || json) {
-      const now = await readTrainings(run);
-      return print({ run, trainings: now }, watchText(run, now));
+      const trainings = await readTrainings(run);
+      return print({ run, trainings: trainings }, watchText(run, trainings));
     }
     const screen = Deno.stdout.isTerminal() ? openScreen() : undefined;
     const every = options.every ?? (screen ? 2 : 60);
-    let now: Training[] = [];
+    let trainings: Training[] = [];
     let planned = ""; // states of trainings for which the jobs were last planned
     const reported = new Map<string, string>(); // what was last reported of each
     try {
       while (!signal.aborted) {
-        now = await readTrainings(run);
-        screen?.show(watchText(run, now, Deno.consoleSize()));
-        for (const line of screen ? [] : newLines(now, reported)) console.log(line);
-        const states = JSON.stringify(now.map(({ model, state }) => [model, state]));
-        if (!follow && states !== planned && await isTrained(run, now)) break;
+        trainings = await readTrainings(run);
+        screen?.show(watchText(run, trainings, Deno.consoleSize()));
+        for (const line of screen ? [] : newLines(trainings, reported)) console.log(line);
+        const states = JSON.stringify(trainings.map(({ model, state }) => [model, state]));
+        if (!follow && states !== planned && await isTrained(run, trainings)) break;
         planned = states;
         // The loop looks at the signal.
         await setTimeout(1000 * every, undefined, { signal }).catch(() => {});
@@ -215,7 +215,7 @@ export const TASK = await defineTask({
     } finally {
       screen?.close();
     }
-    if (screen) console.log(watchText(run, now, { columns: Deno.consoleSize().columns }));
+    if (screen) console.log(watchText(run, trainings, { columns: Deno.consoleSize().columns }));
     signal.throwIfAborted();
   },
 }, import.meta);

@@ -84,8 +84,8 @@ const ARCHITECTURES = new Map([GPT_NEOX, LLAMA].map((each) => [each.name, each])
 export function findArchitecture(
   { architecture = GPT_NEOX.name }: Pick<ModelConfig, "architecture">,
 ): Architecture {
-  const found = ARCHITECTURES.get(architecture);
-  if (found) return found;
+  const listed = ARCHITECTURES.get(architecture);
+  if (listed) return listed;
   throw new RangeError(
     `Cannot find architecture "${architecture}" as it must be one of ${
       [...ARCHITECTURES.keys()].join(", ")

@@ -115,9 +115,9 @@ function placeTensors(
   return new Map(specs.map(({ name, matrix, shape: [rows] }) => {
     if (matrix === undefined) return [name, placements.get(name)!];
     const whole = placements.get(matrix)!;
-    const before = filled.get(matrix) ?? 0;
-    filled.set(matrix, before + rows);
-    return [name, { ...whole, rows, offset: whole.offset + before * whole.stride }];
+    const rowsAbove = filled.get(matrix) ?? 0;
+    filled.set(matrix, rowsAbove + rows);
+    return [name, { ...whole, rows, offset: whole.offset + rowsAbove * whole.stride }];
   }));
 }
 

@@ -128,8 +128,8 @@ export function joinMatrices(
     const [rows, columns] = spec.shape;
     if (columns === undefined) continue;
     const { matrix: name = spec.name } = spec;
-    const before = joined.get(name)?.shape[0] ?? 0;
-    joined.set(name, { ...spec, name, shape: [before + rows, columns] });
+    const rowsAbove = joined.get(name)?.shape[0] ?? 0;
+    joined.set(name, { ...spec, name, shape: [rowsAbove + rows, columns] });
   }
   return [...joined.values()];
 }

@@ -318,9 +318,9 @@ export class Trainer {
         waiting += part.reduce((sum, { multiplications }) => sum + multiplications, 0);
         if (waiting < this.#patience) continue;
         await gpu.read([{ buffer: gpu.empty, bytes: 4 }]);
-        const now = performance.now();
-        this.#patience = waiting * WAIT_MS / (now - since);
-        [waiting, since] = [0, now];
+        const time = performance.now();
+        this.#patience = waiting * WAIT_MS / (time - since);
+        [waiting, since] = [0, time];
         if (isUpdated || !isStopped()) continue;
         this.#pending.pop();
         this.steps--;

@@ -291,12 +291,12 @@ export function planBackward(
   }
   const { tokens, order } = acts;
   const dWeights = findParameter(bank, embeddingName(config), buffers).gradient;
-  const own = { dX: gradients.residual, tokens, order, dWeights, models, rows: batch * length };
+  const shared = { dX: gradients.residual, tokens, order, dWeights, models, rows: batch * length };
   // A tied head has written its gradient there already.
   const clears = config.untied && !accumulate;
   return [
     ...dispatches,
-    ...clears ? [embeddingClear(gpu, { ...own, vocabulary: config.vocabulary })] : [],
-    embeddingBackward(gpu, own),
+    ...clears ? [embeddingClear(gpu, { ...shared, vocabulary: config.vocabulary })] : [],
+    embeddingBackward(gpu, shared),
   ];
 }

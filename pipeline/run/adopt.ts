@@ -55,7 +55,7 @@ export async function adoptExpert(
   checkExpert("adopt", run, expert, experts);
   const { node: name, part = "" } = expertTarget(expert, { experts });
   const where = `${run}/${name}`;
-  const before = await readManifest(where);
+  const earlier = await readManifest(where);
   const real = await Deno.realPath(from).catch(() => null); // it may be a link to it
   if (real !== null && await isSamePlace(real, where)) {
     throw refuse(from, "it must lie elsewhere: it is that expert's own folder");
@@ -67,13 +67,13 @@ export async function adoptExpert(
     const request: AdoptRequest = { expert, checkpoint: { ...checkpoint, adopted } };
     const walk = new Walk(run, await planStage(ADOPT, request));
     const { state } = await walk.of(walk.node(name));
-    const there = state === "made" && !force;
-    if (!there && !force) {
+    const isAdopted = state === "made" && !force;
+    if (!isAdopted && !force) {
       await checkPart(run, part, notes, { expert, from });
       if ((await replacements(walk)).length > 0) {
-        const was = describeAdoption(before);
-        const is = was ? `it was adopted from "${was.from}"` : "it was, or is begun";
-        throw new InputError(`Cannot adopt expert ${expert} as it must not be trained: ${is}`, {
+        const adoption = describeAdoption(earlier);
+        const fact = adoption ? `it was adopted from "${adoption.from}"` : "it was, or is begun";
+        throw new InputError(`Cannot adopt expert ${expert} as it must not be trained: ${fact}`, {
           where,
           remedy: say`replace it with ${setting("force")}`,
         });
@@ -81,7 +81,7 @@ export async function adoptExpert(
     }
     await makeStage(ADOPT, request);
     await noteDescendant(from, run, "expert");
-    return { ...adopted, expert, folder: name, state: there ? "up to date" : "done" };
+    return { ...adopted, expert, folder: name, state: isAdopted ? "up to date" : "done" };
   });
 }
 
@@ -111,10 +111,10 @@ async function checkPart(
   { partition }: CheckpointNotes,
   { expert, from }: { expert: number; from: string },
 ): Promise<void> {
-  const made = await readManifest(`${run}/${part}`);
-  const own = made && hashFiles(made);
-  if (partition === undefined || !own || partition === own) return;
-  const [theirs, ours] = [partition, own].map(shortHash);
+  const manifest = await readManifest(`${run}/${part}`);
+  const partHash = manifest && hashFiles(manifest);
+  if (partition === undefined || !partHash || partition === partHash) return;
+  const [theirs, ours] = [partition, partHash].map(shortHash);
   throw refuse(
     from,
     `it must have been trained on the part of expert ${expert}: its notes name the ` +
@@ -155,19 +155,19 @@ async function checkTokenizer(
   tokenizer: Tokenizer,
 ): Promise<void> {
   const where = `${from}/${TOKENIZER_FILE}`;
-  const own = shortHash(tokenizer.sha256);
+  const runHash = shortHash(tokenizer.sha256);
   const rule = "its tokenizer must be that of the run";
   if (await exists(where)) {
     const { json, sha256 } = await loadTokenizer(where, {
       eos: tokenText(tokenizer.json, tokenizer.eos),
     });
     if (sameTokenizer(json, tokenizer.json)) return;
-    throw refuse(from, `${rule}: it is ${shortHash(sha256)}, that of the run is ${own}`);
+    throw refuse(from, `${rule}: it is ${shortHash(sha256)}, that of the run is ${runHash}`);
   }
   if (notes.tokenizer === tokenizer.sha256) return;
   const fact = notes.tokenizer === undefined
     ? "it holds no tokenizer.json"
-    : `its notes name ${shortHash(notes.tokenizer)}, that of the run is ${own}`;
+    : `its notes name ${shortHash(notes.tokenizer)}, that of the run is ${runHash}`;
   throw refuse(
     from,
     `${rule}: ${fact}`,

@@ -102,10 +102,10 @@ export async function cleanRun(
       continue;
     }
     // The file of a process that has just ended may be gone.
-    const info = await Deno.lstat(`${run}/${path}`).catch(ifMissing(null));
-    if (info === null) continue;
+    const entry = await Deno.lstat(`${run}/${path}`).catch(ifMissing(null));
+    if (entry === null) continue;
     cleaned[kind].files++;
-    cleaned[kind].bytes += info.size;
+    cleaned[kind].bytes += entry.size;
     gone.push(path);
   }
   if (!dryRun) await removeFiles(run, gone);

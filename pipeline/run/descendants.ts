@@ -85,15 +85,15 @@ export async function listDescendants(
   run: string,
   seen: Set<string> = new Set([resolve(run)]),
 ): Promise<Descendant[]> {
-  const found: Descendant[] = [];
+  const descendants: Descendant[] = [];
   for (const noted of await readNoted(run)) {
     const isThere = await isFrom(noted, run);
-    found.push({ ...noted, from: run, isThere });
+    descendants.push({ ...noted, from: run, isThere });
     if (!isThere || seen.has(noted.run)) continue;
     seen.add(noted.run);
-    found.push(...await listDescendants(noted.run, seen));
+    descendants.push(...await listDescendants(noted.run, seen));
   }
-  return found;
+  return descendants;
 }
 
 /** Tells whether a run is there, and is still the one that was made from another. */

@@ -170,7 +170,8 @@ function withState(
 /** Adds up what would run; memory is that of the stage that takes most. */
 function addEstimates(stages: readonly StageEstimate[]): Estimate {
   const due = stages.filter(({ action }) => action !== "up to date");
-  const sum = (of: "seconds" | "diskBytes") => due.reduce((all, stage) => all + stage[of], 0);
+  const sum = (figure: "seconds" | "diskBytes") =>
+    due.reduce((all, stage) => all + stage[figure], 0);
   const memoryBytes = Math.max(0, ...due.map(({ memoryBytes }) => memoryBytes));
   return { seconds: sum("seconds"), diskBytes: sum("diskBytes"), memoryBytes };
 }
@@ -221,12 +222,12 @@ export async function planModels(
   const request: TrainRequest = { targets, options };
   const graph = await listRequested(run, configuration, "train-expert", request);
   await needTrainingText(run, graph);
-  const again = force && !resume ? graph.flatMap(({ asked, name }) => asked ? name : []) : [];
-  const states = await stageStates(new Walk(run, graph, { again }));
+  const renewed = force && !resume ? graph.flatMap(({ asked, name }) => asked ? name : []) : [];
+  const states = await stageStates(new Walk(run, graph, { again: renewed }));
   const { estimate } = STAGES.get("train-expert")!;
   const stages = await Promise.all(targets.map(async (target, i) => {
-    const own: TrainRequest = { targets: [target], options };
-    return withState(states[i], await estimate(workload, own));
+    const single: TrainRequest = { targets: [target], options };
+    return withState(states[i], await estimate(workload, single));
   }));
   const fits = options.memory === undefined
     ? []
@@ -272,14 +273,14 @@ export async function planRequests(
   const stages: StageEstimate[] = [];
   for (const request of requests) {
     const graph = await listRequested(run, workload.configuration, stage, request, { check });
-    const again = force ? graph.flatMap(({ name, given }) => given ? [] : name) : [];
-    const states = await stageStates(new Walk(run, graph, { check, again }));
+    const renewed = force ? graph.flatMap(({ name, given }) => given ? [] : name) : [];
+    const states = await stageStates(new Walk(run, graph, { check, again: renewed }));
     const all = await STAGES.get(stage)!.estimate(workload, request);
     const nodes = states.reduce((sum, state) => sum + state.nodes, 0);
     for (const state of states) {
       const share = state.nodes / nodes;
-      const own = { seconds: share * all.seconds, diskBytes: share * all.diskBytes };
-      stages.push(withState(state, { ...all, ...own }));
+      const ownShare = { seconds: share * all.seconds, diskBytes: share * all.diskBytes };
+      stages.push(withState(state, { ...all, ...ownShare }));
     }
   }
   return planned(options, null, stages, notes, []);
@@ -324,14 +325,14 @@ async function findSpeed(
   const { flops, kind } = measured ?? { flops: peak * utilisation, kind: adapterKind(named) };
   const reached = `${(flops / 1e9).toPrecision(3)} GFLOP/s`;
   const share = `${+(100 * utilisation).toFixed(2)}%`;
-  const other = say`${setting("flops")} names another device`;
+  const otherDevice = say`${setting("flops")} names another device`;
   const reported = measured
-    ? say`${reached}, as this run's rounds were measured; ${other}`
+    ? say`${reached}, as this run's rounds were measured; ${otherDevice}`
     : name !== undefined
-    ? say`${reached}, ${share} of what "${name}" was measured to reach; ${other}`
+    ? say`${reached}, ${share} of what "${name}" was measured to reach; ${otherDevice}`
     : isNamed
     ? `${reached}, ${share} of the device's peak`
-    : say`${reached}, two cores without a GPU; ${other}`;
+    : say`${reached}, two cores without a GPU; ${otherDevice}`;
   const { router, expert } = modelShapes(configuration);
   const models = [expert];
   if (hasRouters(configuration)) models.push(router);

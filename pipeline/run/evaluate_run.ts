@@ -98,9 +98,9 @@ export async function evaluateRun(
 ): Promise<Evaluation> {
   const { run, trained = false } = options;
   return await opened(options, watch, trained, async (models, { configuration, makeStage }) => {
-    const of = { configuration, models };
-    const choices = await checkChoices(run, of, options);
-    const doubts = [...await leftOut(run, of), ...await unequal(run, of)];
+    const subject = { configuration, models };
+    const choices = await checkChoices(run, subject, options);
+    const doubts = [...await leftOut(run, subject), ...await unequal(run, subject)];
     const request: EvaluateRequest = { models, choices, doubts };
     await makeStage(EVALUATE, request);
     return await readEvaluation(`${run}/${EVALUATION}/${RESULT}`);
@@ -131,9 +131,9 @@ export async function evaluateClean(
 ): Promise<SomeFigures | undefined> {
   const warn = (message: Text) => onEvent?.({ type: "warning", message });
   const state = await overlapState(run);
-  const again = task("overlap", { run });
+  const overlapTask = task("overlap", { run });
   if (state === "out of date") {
-    warn(say`what was found to overlap is of other text: run ${again} again`);
+    warn(say`what was found to overlap is of other text: run ${overlapTask} again`);
   }
   if (state !== "up to date") return undefined;
   const leaks = await readLeaks(run);
@@ -183,7 +183,7 @@ export async function evaluateModels(
     const nodes = await planStage(EVALUATE, everyModel);
     const isMine = chooseShare(part, nodes);
     const names = new Set(nodes.filter(isMine).map(({ name }) => name));
-    const own = models.filter((model) => names.has(modelScoresNode(model)));
+    const ownModels = models.filter((model) => names.has(modelScoresNode(model)));
     const request: EvaluateRequest = { models };
     const walk = await makeStage(EVALUATE, request, {
       wanted: ({ name, given = false }) => given || names.has(name),
@@ -193,7 +193,7 @@ export async function evaluateModels(
       models.map((model) => walk.of(walk.node(modelScoresNode(model)))),
     );
     const evaluated = states.filter(({ state }) => state === "made").length;
-    return { own: own.map(({ name }) => name), evaluated, models: models.length };
+    return { own: ownModels.map(({ name }) => name), evaluated, models: models.length };
   });
 }
 
@@ -221,17 +221,17 @@ export async function modelsOfRun(
   }
   const trained = models.filter(({ expert }) => expert !== undefined).length;
   if (missing.length === 0 || some && trained > 0) return models;
-  const one = missing.length === 1;
+  const isOne = missing.length === 1;
   const names = listSome(missing.map(String), MOST_NAMED);
-  const fact = `${one ? "expert" : "experts"} ${names} ${one ? "is" : "are"} not`;
-  const others = verb === "evaluate" && trained > 0
+  const fact = `${isOne ? "expert" : "experts"} ${names} ${isOne ? "is" : "are"} not`;
+  const alternative = verb === "evaluate" && trained > 0
     ? say`, or evaluate those that are, with ${setting("trained")}`
     : "";
   throw new InputError(`Cannot ${verb} "${run}" as every expert must be trained: ${fact}`, {
     where: `${run}/experts`,
     remedy: say`run ${
-      task("train-expert", { run, expert: one ? missing[0] : "all" })
-    } first${others}`,
+      task("train-expert", { run, expert: isOne ? missing[0] : "all" })
+    } first${alternative}`,
   });
 }
 
@@ -282,18 +282,18 @@ async function checkChoices(
   const choices: EvaluationChoices = Object.fromEntries(
     CHOICES.filter((name) => isAsked(all[name])).map((name) => [name, all[name]]),
   );
-  const refuse = (what: Text, remedy?: Text) =>
-    new InputError(say`Cannot evaluate "${run}" ${what}`, { where: run, remedy });
+  const refuse = (fact: Text, remedy?: Text) =>
+    new InputError(say`Cannot evaluate "${run}" ${fact}`, { where: run, remedy });
   const longest = Math.max(0, ...routeLengths);
   if (longest > sequenceLength) {
     const rule = `must be at most the ${sequenceLength} tokens of a sequence: one is ${longest}`;
     throw refuse(say`as ${setting("routeLengths")} ${rule}`);
   }
-  const other = allTargets({ experts }).find(({ name }) => name === fallback);
-  if (other && !models.some(({ name }) => name === fallback)) {
+  const dense = allTargets({ experts }).find(({ name }) => name === fallback);
+  if (dense && !models.some(({ name }) => name === fallback)) {
     throw refuse(
-      say`as ${setting("fallback")} must name a dense model that is trained: ${other.name} is not`,
-      say`run ${task(other.command.task, { ...other.command.with, run })} first`,
+      say`as ${setting("fallback")} must name a dense model that is trained: ${dense.name} is not`,
+      say`run ${task(dense.command.task, { ...dense.command.with, run })} first`,
     );
   }
   if (margin !== undefined && calibrate !== undefined) {
@@ -353,13 +353,13 @@ async function unequal(run: string, { configuration, models }: Evaluated): Promi
   const messages: string[] = [];
   const adopted: string[] = [];
   const experts: TrainResult[] = [];
-  const others: { model: Target; result: TrainResult }[] = [];
+  const baselines: { model: Target; result: TrainResult }[] = [];
   for (const model of models) {
     const manifest = (await readManifest(`${run}/${model.node}`))!;
     const adoption = describeAdoption(manifest);
     if (adoption) adopted.push(`expert ${model.expert} from "${adoption.from}"`);
     else if (model.expert !== undefined) experts.push(trainResult(manifest, run));
-    else others.push({ model, result: trainResult(manifest, run) });
+    else baselines.push({ model, result: trainResult(manifest, run) });
   }
   const unknown = "what that cost, and on which tokens, is not known here";
   if (adopted.length > 0) messages.push(`others trained ${adopted.join(", ")}: ${unknown}`);
@@ -373,7 +373,7 @@ async function unequal(run: string, { configuration, models }: Evaluated): Promi
   const seen = experts.length === configuration.experts
     ? experts.reduce((sum, { tokens }) => sum + tokens, 0)
     : undefined;
-  for (const { model: { name, node }, result: { tokens, steps, batch } } of others) {
+  for (const { model: { name, node }, result: { tokens, steps, batch } } of baselines) {
     if (BASELINE_NOTES[name as Baseline].sameTokens) {
       if (seen === undefined || Math.abs(tokens / seen - 1) <= TOKENS_APART) continue;
       const costs = "their costs are not equal";
@@ -387,8 +387,8 @@ async function unequal(run: string, { configuration, models }: Evaluated): Promi
     if (!counts || configuration.routers !== "" && routers === undefined) continue;
     const { config } = await loadCheckpointConfig(`${run}/${node}`);
     const corpus = { train: counts.trainSequences, test: counts.testSequences };
-    const own = { ...configuration, vocabularySize: config.vocabulary };
-    const apart = costApart(name, comparedCost(own, config, { batch, steps, corpus, routers }));
+    const sized = { ...configuration, vocabularySize: config.vocabulary };
+    const apart = costApart(name, comparedCost(sized, config, { batch, steps, corpus, routers }));
     if (apart) messages.push(apart);
   }
   return messages;

@@ -309,9 +309,9 @@ export async function exportInto(
   write: (making: Making, work: Work) => Promise<Record<string, unknown>>,
 ): Promise<Exported> {
   output = output.replace(/(?<=.)\/+$/, "");
-  const before = await checkPlace(output, of, force);
-  if (before && !force && await findDamage(output, before, false) === undefined) {
-    const { files, result } = before;
+  const existing = await checkPlace(output, of, force);
+  if (existing && !force && await findDamage(output, existing, false) === undefined) {
+    const { files, result } = existing;
     return { output, state: "up to date", of, files, result };
   }
   const inRun = relative(resolve(run), resolve(output));
@@ -351,22 +351,24 @@ async function checkPlace(
   of: Record<string, unknown>,
   force: boolean,
 ): Promise<Manifest | null> {
-  const other = say`choose another ${setting("output")}`;
-  const refuse = (fact: string, remedy: Text = other) =>
+  const elsewhere = say`choose another ${setting("output")}`;
+  const refuse = (fact: string, remedy: Text = elsewhere) =>
     new InputError(`Cannot export into "${output}" as ${fact}`, { where: output, remedy });
-  const info = await Deno.stat(output).catch(() => null);
-  if (info && !info.isDirectory) throw refuse("it must be a folder, new or empty: it is a file");
-  const before = await readManifest(output);
-  const [first] = before ? [] : await listEntries(output);
+  const entry = await Deno.stat(output).catch(() => null);
+  if (entry && !entry.isDirectory) throw refuse("it must be a folder, new or empty: it is a file");
+  const existing = await readManifest(output);
+  const [first] = existing ? [] : await listEntries(output);
   if (first) throw refuse(`it must be new or empty: it holds "${first.name}"`);
-  if (before && !before.name.startsWith(EXPORT)) {
-    throw refuse(`it must be new or empty: it is "${before.name}" of a run`);
+  if (existing && !existing.name.startsWith(EXPORT)) {
+    throw refuse(`it must be new or empty: it is "${existing.name}" of a run`);
   }
-  const name = before && !force ? otherSetting({ settings: of }, before) : undefined;
-  if (name === undefined) return before;
-  const [then, now] = [before!.settings, of].map((of) => JSON.stringify(of[name]) ?? "not set");
+  const name = existing && !force ? otherSetting({ settings: of }, existing) : undefined;
+  if (name === undefined) return existing;
+  const [valueThen, valueNow] = [existing!.settings, of].map((of) =>
+    JSON.stringify(of[name]) ?? "not set"
+  );
   throw refuse(
-    `it holds an export whose ${name} must be ${now}: it is ${then}`,
-    say`${other}, or replace it with ${setting("force")}`,
+    `it holds an export whose ${name} must be ${valueNow}: it is ${valueThen}`,
+    say`${elsewhere}, or replace it with ${setting("force")}`,
   );
 }

@@ -100,12 +100,12 @@ export async function exportSite(
       files: {},
       experts: Array.from({ length: experts }, (_, expert) => {
         const name = expertFolder(expert, experts);
-        const known = names?.[expert];
+        const named = names?.[expert];
         return {
           name,
           weights: `experts/${name}/model.safetensors`,
-          words: known?.terms.map(({ text }) => text) ?? [],
-          example: known ? exampleOf(known) : null,
+          words: named?.terms.map(({ text }) => text) ?? [],
+          example: named ? exampleOf(named) : null,
         };
       }),
     };

@@ -144,8 +144,8 @@ async function giveUpRevisions(
     if (because !== "revision") continue;
     await checkAlone(run);
     await refuseLinks(run, name);
-    const { made, ...known } = (await readManifest(`${run}/${name}`))!;
-    await writeManifest(`${run}/${name}`, { ...known, revision, key: "" }, made);
+    const { made, ...identity } = (await readManifest(`${run}/${name}`))!;
+    await writeManifest(`${run}/${name}`, { ...identity, revision, key: "" }, made);
   }
 }
 
@@ -165,11 +165,11 @@ export async function lockJobs(
   for (let waited = 0;; waited += 200) {
     const taken = await takeLock(`${run}/${JOBS}`, "submit", "submit");
     if ("release" in taken) return { ...taken, [Symbol.dispose]: taken.release };
-    const who = processText(taken);
-    if (waited === 0) tell(`waits for ${who}, which submits this run`);
+    const worker = processText(taken);
+    if (waited === 0) tell(`waits for ${worker}, which submits this run`);
     if (waited >= patience) {
       throw new RunError(
-        `Cannot submit "${run}" as only one process may do so at a time: ${who} does`,
+        `Cannot submit "${run}" as only one process may do so at a time: ${worker} does`,
         { where: run, remedy: "wait for it, and submit the same again" },
       );
     }
@@ -245,9 +245,9 @@ export async function planJobs(
   const needed = new Set(
     (await describeNodes(walk)).filter(({ toMake }) => toMake).map(({ node }) => node.name),
   );
-  const known = new Set(graph.map(({ name }) => name));
+  const names = new Set(graph.map(({ name }) => name));
   const isKnown = partition.text.blocks !== undefined;
-  const isMade = (name: string) => (isKnown || known.has(name)) && !needed.has(name);
+  const isMade = (name: string) => (isKnown || names.has(name)) && !needed.has(name);
   const stages = partitionJobs(run, configuration, plan, partition);
   const jobs = [...stages, ...modelJobs(run, plan, stages, asked)].map(
     ({ shares, first = 1, device = false, ...job }): Job => ({
@@ -302,29 +302,37 @@ function partitionJobs(
   };
   const jobs: Draft[] = [];
   for (const [name, { about, onRequest }] of STAGES) {
-    const of = onRequest ? 0 : processes[name] ?? parts;
-    if (of === 0) continue;
-    const own = namesIn(nodes, name);
-    const share = (index: number) => namesIn(nodes.filter(chooseShare({ index, of }, nodes)), name);
+    const processCount = onRequest ? 0 : processes[name] ?? parts;
+    if (processCount === 0) continue;
+    const ownNames = namesIn(nodes, name);
+    const share = (index: number) =>
+      namesIn(nodes.filter(chooseShare({ index, of: processCount }, nodes)), name);
     jobs.push({
       name,
       about,
       device: OPENING.includes(name),
       after: jobs.slice(-1).map(({ name }) => name),
-      shares: of === 1 ? [own] : Array.from({ length: of }, (_, i) => share(i + 1)),
-      task: (unit) => task(name, { run, part: of > 1 ? `${unit}/${of}` : undefined }),
+      shares: processCount === 1
+        ? [ownNames]
+        : Array.from({ length: processCount }, (_, i) => share(i + 1)),
+      task: (unit) =>
+        task(name, { run, part: processCount > 1 ? `${unit}/${processCount}` : undefined }),
     });
-    if (name !== TOKENIZE || of === 1) continue;
+    if (name !== TOKENIZE || processCount === 1) continue;
     // Models of all text need what puts the parts together, and not the routers.
     const together = {
       name: TOKENS,
       about: "Puts the parts of the tokens together.",
       after: [TOKENIZE],
     };
-    jobs.push({ ...together, shares: [own], task: () => task(TOKENIZE, { run }) });
+    jobs.push({ ...together, shares: [ownNames], task: () => task(TOKENIZE, { run }) });
   }
-  const rest = { about: "Makes what is left of the partition.", device: false, after: [SPLIT] };
-  return [...jobs, { ...whole, ...rest }];
+  const remainder = {
+    about: "Makes what is left of the partition.",
+    device: false,
+    after: [SPLIT],
+  };
+  return [...jobs, { ...whole, ...remainder }];
 }
 
 /** Plans the models, their evaluation, and the report. */
@@ -346,7 +354,7 @@ function modelJobs(
     shares: experts.map(({ node }) => [node]),
     task: (unit) => task("train-expert", { run, expert: unit, ...training }),
   };
-  const others = targets.slice(experts.length).map(({ name, node, command }): Draft => ({
+  const denseJobs = targets.slice(experts.length).map(({ name, node, command }): Draft => ({
     name: `train-${name}`,
     after: [tokens.name],
     device: true,
@@ -357,7 +365,7 @@ function modelJobs(
     } on all of the text.`,
     task: () => task(command.task, { run, ...command.with, ...training }),
   }));
-  const trained = [expertsJob, ...others].map(({ name }) => name);
+  const trained = [expertsJob, ...denseJobs].map(({ name }) => name);
   const places = allTargets({ experts: experts.length }).map(modelScoresNode);
   const scores = "evaluate-models";
   const asked: Draft[] = zeroShot
@@ -374,7 +382,7 @@ function modelJobs(
     : [];
   return [
     expertsJob,
-    ...others,
+    ...denseJobs,
     {
       name: scores,
       about: "Scores the held-out sequences with one model.",
@@ -404,7 +412,7 @@ function modelJobs(
 
 /** Lists the places of the processes of a job that must still run. */
 export const listMissing = ({ done }: Job): number[] =>
-  done.flatMap((is, place) => is ? [] : [place]);
+  done.flatMap((isDone, place) => isDone ? [] : [place]);
 
 /** Gives what the process at a place of a job gets: its number, or its name. */
 export const nameUnit = ({ units, first }: Job, place: number): string | number =>

@@ -117,10 +117,10 @@ async function refuseReplaced(
     if (!replacement) continue;
     const { node, manifest, scratches } = record;
     const { name } = targets.get(node.name)!;
-    const refuse = (verb: string, fact: string, how: string) =>
+    const refuse = (verb: string, fact: string, remedy: string) =>
       new InputError(`Cannot ${verb} ${name} as ${fact}`, {
         where: walk.path(node.name),
-        remedy: say`${how} with ${setting("force")}`,
+        remedy: say`${remedy} with ${setting("force")}`,
       });
     const refusal = refusalOf(record);
     if (refusal === "adopted") {
@@ -140,8 +140,11 @@ async function refuseReplaced(
     }
     // It is a training on another text.
     if (refusal !== "setting") continue;
-    const [then, now] = [replacement.then, replacement.now].map((value) => JSON.stringify(value));
-    const fact = `it was trained with another ${replacement.because}: ${then} then, ${now} now`;
+    const [valueThen, valueNow] = [replacement.then, replacement.now].map((value) =>
+      JSON.stringify(value)
+    );
+    const fact =
+      `it was trained with another ${replacement.because}: ${valueThen} then, ${valueNow} now`;
     throw refuse("train", fact, "train it again");
   }
 }
@@ -163,10 +166,10 @@ export async function tokensOfRun(run: string): Promise<string[]> {
 }
 
 /** Throws an `InputError` where a run has no such expert; `what` is what is to be done to it. */
-export function checkExpert(what: string, run: string, expert: number, experts: number): void {
+export function checkExpert(verb: string, run: string, expert: number, experts: number): void {
   const rule = `it must be one of 0 to ${experts - 1}: the run "${run}" has ${experts} experts`;
   const isOne = Number.isSafeInteger(expert) && expert >= 0 && expert < experts;
-  ensure(isOne, `Cannot ${what} expert ${expert} as ${rule}`);
+  ensure(isOne, `Cannot ${verb} expert ${expert} as ${rule}`);
 }
 
 /** Reads how many experts a run has. Throws an `InputError` where it is no run. */

@@ -41,17 +41,17 @@ const OWN = [
  */
 export async function checkOutput(output: string, inputs: readonly string[] = []): Promise<void> {
   if (output === "-") throw refuse(output, "it must be a file: it is standard output");
-  const there = await Deno.stat(output).catch(() => null);
+  const existing = await Deno.stat(output).catch(() => null);
   const place = await resolvePlace(output);
   await askAll(inputs, async (input) => {
     const read = input === "-" ? standardInput() : await Deno.stat(input).catch(() => null);
     const isRead = read?.isDirectory
       ? place.startsWith(`${await Deno.realPath(input)}/`)
-      : there !== null && read?.ino === there.ino && read.dev === there.dev;
-    const is = read?.isDirectory ? "lies in" : "is";
-    const what = input === "-" ? "standard input" : `"${input}"`;
+      : existing !== null && read?.ino === existing.ino && read.dev === existing.dev;
+    const relation = read?.isDirectory ? "lies in" : "is";
+    const source = input === "-" ? "standard input" : `"${input}"`;
     if (isRead) {
-      throw refuse(output, `it must not take the place of what is read: it ${is} ${what}`);
+      throw refuse(output, `it must not take the place of what is read: it ${relation} ${source}`);
     }
   });
   const run = await findRun(dirname(place));
@@ -75,8 +75,8 @@ function standardInput() {
 }
 
 /** Returns whether two paths are those of the same file, or would be. */
-export async function isSamePlace(one: string, other: string): Promise<boolean> {
-  return await resolvePlace(one) === await resolvePlace(other);
+export async function isSamePlace(first: string, second: string): Promise<boolean> {
+  return await resolvePlace(first) === await resolvePlace(second);
 }
 
 /**
@@ -127,10 +127,10 @@ export async function findRemedy(
 ): Promise<Text> {
   const check = true;
   const [folder, name] = path.split("/");
-  const again = (node: string) => readManifest(`${run}/${node}`).catch(() => undefined);
+  const manifestOf = (node: string) => readManifest(`${run}/${node}`).catch(() => undefined);
   const target = allTargets(configuration).find(({ node }) => `${path}/`.startsWith(`${node}/`));
   if (target) {
-    const manifest = await again(target.node);
+    const manifest = await manifestOf(target.node);
     const { from } = manifest?.result.adopted as { from?: string } ?? {};
     const { task: trains, with: flags } = target.command;
     if (manifest === null) return say`run ${task(trains, { run, ...flags })} first`;
@@ -148,7 +148,7 @@ export async function findRemedy(
   if (/^(evaluation|zero-shot)\b/.test(folder)) {
     const isAsked = folder.startsWith("zero-shot");
     const node = isAsked ? `${folder}/${basename(name, ".json")}` : "evaluation/result";
-    const { settings = {} } = await again(node) ?? {};
+    const { settings = {} } = await manifestOf(node) ?? {};
     const choices = Object.entries(settings).filter(([name, value]) =>
       CHOICES.includes(name) && value !== null && value !== 0 &&
       !(name === "resamples" && value === RESAMPLES)

@@ -49,8 +49,8 @@ export async function findOverlap(
   const derivation = await readDerivation(run);
   const cannot = `Cannot look for overlap in "${run}" as`;
   if (derivation && !derivation.change.relearned) {
-    const what = `${cannot} its text must be here: it derives from another run`;
-    throw new InputError(what, {
+    const fact = `${cannot} its text must be here: it derives from another run`;
+    throw new InputError(fact, {
       where: run,
       remedy: say`run ${task("overlap", { run: derivation.from })}`,
     });
@@ -89,13 +89,13 @@ async function askedFiles(run: string, { onEvent }: RunWatch): Promise<string[]>
   const asked = await Promise.all(
     TASKS.keys().map((name) => readManifest(`${run}/${ZERO_SHOT}/${name}`)),
   );
-  const files = asked.flatMap((made) => made?.result.file as string ?? []);
-  const there = await Promise.all(files.map(exists));
-  for (const file of new Set(files.filter((_, i) => !there[i]))) {
+  const files = asked.flatMap((manifest) => manifest?.result.file as string ?? []);
+  const present = await Promise.all(files.map(exists));
+  for (const file of new Set(files.filter((_, i) => !present[i]))) {
     const message = say`"${file}" is gone: ${setting("against")} names other questions`;
     onEvent?.({ type: "warning", message });
   }
-  return files.filter((_, i) => there[i]);
+  return files.filter((_, i) => present[i]);
 }
 
 /** Reads what was found in a run. Throws an `InputError` where that is missing or damaged. */

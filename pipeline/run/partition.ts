@@ -64,8 +64,8 @@ export async function runOneStage(
   if (options.part) {
     walk.refresh(); // others have made some of it as well
     const state = (await stageStates(walk)).find((state) => state.stage === stage);
-    const made = state ? state.nodes - state.toMake : 0;
-    return { nodes: state?.nodes ?? 0, made, closed: state?.toMake === 0, ...result };
+    const nodesMade = state ? state.nodes - state.toMake : 0;
+    return { nodes: state?.nodes ?? 0, made: nodesMade, closed: state?.toMake === 0, ...result };
   }
   if (result.proof) return { ...result, proof: proofSummary(result.proof as Proof) };
   if (nodes.some(({ maker }) => maker.stage === stage)) return result;
@@ -192,7 +192,7 @@ export async function summarizeRun(
     ...costs === undefined ? {} : { costs: String(costs) },
     ...proof === undefined ? {} : { proof: proofSummary(proof as Proof) },
     ...levels.length > 0
-      ? { levels: await Promise.all(byLevel.map((own) => summarizeLevel(run, own))) }
+      ? { levels: await Promise.all(byLevel.map((manifests) => summarizeLevel(run, manifests))) }
       : {},
     nmi,
     tokenImbalance,
@@ -221,7 +221,7 @@ export async function summarizeRun(
 
 async function summarizeLevel(run: string, branches: readonly Branch[]): Promise<LevelSummary> {
   const manifests = await Promise.all(
-    branches.map((one) => readManifest(`${run}/${assignmentNode(one)}`)),
+    branches.map((branch) => readManifest(`${run}/${assignmentNode(branch)}`)),
   );
   const results = manifests.map((manifest) => manifest?.result ?? {});
   const proofs = results.flatMap(({ proof }) => proof ? [proof as Proof] : []);
@@ -337,36 +337,38 @@ const COMPARE = "compare the inputs, the seeds and the settings of both";
  */
 function compareFingerprints(
   here: Fingerprint,
-  there: Fingerprint | string,
+  wanted: Fingerprint | string,
 ): { file: string; what: string; remedy: Text }[] {
-  const hash = typeof there === "string" ? there : there.sha256;
+  const hash = typeof wanted === "string" ? wanted : wanted.sha256;
   if (hash === here.sha256) return [];
   const root = `its root hash must be ${shortHash(hash)}: it is ${shortHash(here.sha256)}`;
-  if (typeof there === "string") return [{ file: "partition", what: root, remedy: COMPARE }];
-  const remedy = suggestRemedy(here, there);
+  if (typeof wanted === "string") return [{ file: "partition", what: root, remedy: COMPARE }];
+  const remedy = suggestRemedy(here, wanted);
   const problems = [{ file: "partition", what: root, remedy }];
-  const paths = [...new Set([...Object.keys(there.files), ...Object.keys(here.files)])].sort(
+  const paths = [...new Set([...Object.keys(wanted.files), ...Object.keys(here.files)])].sort(
     compareBytes,
   );
-  const different = paths.filter((path) => there.files[path]?.sha256 !== here.files[path]?.sha256);
+  const different = paths.filter((path) => wanted.files[path]?.sha256 !== here.files[path]?.sha256);
   for (const file of different.slice(0, MOST_SHOWN)) {
-    const [then, now] = [there.files[file], here.files[file]];
-    const must = then ? `its SHA-256 must be ${shortHash(then.sha256)}` : "it must not be there";
-    const found = now ? then ? shortHash(now.sha256) : "there" : "not there";
-    problems.push({ file, what: `${must}: it is ${found}`, remedy });
+    const [fileThere, fileHere] = [wanted.files[file], here.files[file]];
+    const must = fileThere
+      ? `its SHA-256 must be ${shortHash(fileThere.sha256)}`
+      : "it must not be there";
+    const state = fileHere ? fileThere ? shortHash(fileHere.sha256) : "there" : "not there";
+    problems.push({ file, what: `${must}: it is ${state}`, remedy });
   }
-  const more = different.length - MOST_SHOWN;
-  if (more > 0) problems.push({ file: "partition", what: `${more} more files differ`, remedy });
+  const hidden = different.length - MOST_SHOWN;
+  if (hidden > 0) problems.push({ file: "partition", what: `${hidden} more files differ`, remedy });
   return problems;
 }
 
 /** Reports what to compare: facts that are known to differ come first. */
-function suggestRemedy(here: Fingerprint, there: Fingerprint): string {
+function suggestRemedy(here: Fingerprint, wanted: Fingerprint): string {
   const facts = ({ versions, adapter }: Fingerprint) =>
     [...Object.entries(versions).map((entry) => entry.join(" ")), adapter ?? "no adapter"].join(
       ", ",
     );
-  return facts(there) === facts(here)
+  return facts(wanted) === facts(here)
     ? COMPARE
-    : `it was made with ${facts(there)} there, with ${facts(here)} here`;
+    : `it was made with ${facts(wanted)} there, with ${facts(here)} here`;
 }

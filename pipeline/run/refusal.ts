@@ -31,10 +31,10 @@ export function refusalOf(record: NodeRecord): "adopted" | "revision" | "setting
 /** Throws an `InputError` where another version made a run, which would make other bytes. */
 export async function refuseRevision(walk: Walk): Promise<void> {
   const { run } = walk;
-  const other = (await replacements(walk)).find(({ because }) => because === "revision");
-  if (!other) return;
-  const { name } = other.node;
-  const { version } = (await walk.of(other.node)).manifest!.made;
+  const replacement = (await replacements(walk)).find(({ because }) => because === "revision");
+  if (!replacement) return;
+  const { name } = replacement.node;
+  const { version } = (await walk.of(replacement.node)).manifest!.made;
   throw new InputError(
     `Cannot go on in "${run}" as one version must make all of it: "${name}" was made by ${version}`,
     {

@@ -136,36 +136,41 @@ export async function openRun<Result>(
   const gpu = async () => {
     const gpu = await device.open();
     if (!isNoted) { // settings may have changed since this process began
-      const now = (await readRunConfiguration(run, { edited: true }))?.configuration ??
+      const current = (await readRunConfiguration(run, { edited: true }))?.configuration ??
         configuration;
       // Manifests tell of each node which device made it.
       const { adapter: description, kind } = gpu;
-      await writeRunConfiguration(run, now, { description, kind, variants: { ...gpu.variants } });
+      await writeRunConfiguration(run, current, {
+        description,
+        kind,
+        variants: { ...gpu.variants },
+      });
     }
     isNoted = true;
     return gpu;
   };
-  const made = new Set<string>(); // what one call has made is not made twice
-  const make: OpenRun["make"] = async (nodes, more = {}) => {
-    const isAgain = (node: Node) => isAnew && (more.wanted?.(node) ?? true) && !made.has(node.name);
+  const madeNames = new Set<string>(); // what one call has made is not made twice
+  const make: OpenRun["make"] = async (nodes, walkOptions = {}) => {
+    const isAgain = (node: Node) =>
+      isAnew && (walkOptions.wanted?.(node) ?? true) && !madeNames.has(node.name);
     const again = nodes.filter(isAgain).map(({ name }) => name);
-    for (const name of again) made.add(name);
-    const walk = new Walk(run, nodes, { check, again, ...more });
+    for (const name of again) madeNames.add(name);
+    const walk = new Walk(run, nodes, { check, again, ...walkOptions });
     if (!force) await refuseRevision(walk);
     // Not before everything is planned; another process may have begun the run meanwhile.
     if (!isWritten) {
-      const now = adapter ? undefined : await readRunConfiguration(run, { edited: true });
-      await writeRunConfiguration(run, configuration, adapter ?? now?.adapter);
+      const current = adapter ? undefined : await readRunConfiguration(run, { edited: true });
+      await writeRunConfiguration(run, configuration, adapter ?? current?.adapter);
     }
     isWritten = true;
-    await makeAll({ run, gpu, emit, workers, signal }, walk, { task: name, reuse, ...more });
+    await makeAll({ run, gpu, emit, workers, signal }, walk, { task: name, reuse, ...walkOptions });
     return walk;
   };
   const planStage: OpenRun["planStage"] = async (name, request) =>
     await listRequested(run, configuration, name, request, { check });
-  const makeStage: OpenRun["makeStage"] = async (name, request, { part, ...more } = {}) => {
+  const makeStage: OpenRun["makeStage"] = async (name, request, { part, ...walkOptions } = {}) => {
     const nodes = await planStage(name, request);
-    return await make(nodes, { ...more, ...part ? { mine: chooseShare(part, nodes) } : {} });
+    return await make(nodes, { ...walkOptions, ...part ? { mine: chooseShare(part, nodes) } : {} });
   };
   const result = await body({ run, configuration, gpu: device.open, make, planStage, makeStage });
   await device.warnOfLoss();
@@ -202,8 +207,8 @@ async function resolve(
 ) {
   for (const where of reuse) {
     if (await readRunConfiguration(where)) continue;
-    const what = say`Cannot copy from "${where}" as ${setting("reuse")} must name runs: it is none`;
-    throw new InputError(what, {
+    const fact = say`Cannot copy from "${where}" as ${setting("reuse")} must name runs: it is none`;
+    throw new InputError(fact, {
       where,
       remedy: say`name a folder that ${task("partition")} wrote`,
     });
@@ -219,10 +224,10 @@ async function resolve(
     corpus && !documents && settings.configuration.input.length === 0 &&
     await exists(`${run}/${GIVEN_TEXT}`)
   ) {
-    const what = say`Cannot change ${
+    const fact = say`Cannot change ${
       setting(corpus)
     } as the text of "${run}" must be embedded: a script gave it`;
-    throw new InputError(what, { where: run, remedy: say`choose another ${setting("run")}` });
+    throw new InputError(fact, { where: run, remedy: say`choose another ${setting("run")}` });
   }
   return { ...settings, isAnew: force && settings.changed.length === 0 };
 }
@@ -282,12 +287,12 @@ async function makeFromText(
   onEvent: (event: RunEvent) => void,
 ): Promise<Omit<Made, "stages">> {
   const { part, check } = options;
-  const given = handedOver(options);
+  const givenText = handedOver(options);
   const shareOf = ({ nodes }: Plan) => part ? chooseShare(part, nodes) : () => true;
-  let plan = await partitionGraph(run, configuration, { given, keep: true, check });
+  let plan = await partitionGraph(run, configuration, { given: givenText, keep: true, check });
   if (!plan.text.blocks) {
     await make(plan.nodes, { mine: shareOf(plan) });
-    plan = await partitionGraph(run, configuration, { given, keep: true });
+    plan = await partitionGraph(run, configuration, { given: givenText, keep: true });
   }
   for (const message of textWarnings(plan.text)) onEvent({ type: "warning", message });
   const { routers, prices } = configuration;
@@ -317,13 +322,13 @@ const wantedFor = (stage: string) => ({ maker }: Node): boolean =>
 
 /** Reports which files of the text are read as one document each, and which not at all. */
 function textWarnings({ asText, passed }: RunText): string[] {
-  const [first, ...more] = asText;
-  const which = more.length === 0
+  const [first, ...further] = asText;
+  const subject = further.length === 0
     ? `"${first}" is`
     : `${asText.length} files such as "${first}" are`;
   const endings = [...passed].map(([ending, files]) => `${files} of ${ending || "no ending"}`);
   return [
-    ...first === undefined ? [] : [`${which} read as text: a document each`],
+    ...first === undefined ? [] : [`${subject} read as text: a document each`],
     ...endings.length === 0 ? [] : [`passed over files that hold no text: ${endings.join(", ")}`],
   ];
 }
@@ -355,19 +360,19 @@ export async function partitionStates(
   walk: Walk,
   owners: readonly Owner[] = [],
 ): Promise<StageState[]> {
-  const known = await stageStates(walk, owners);
-  if (blocks) return known;
+  const states = await stageStates(walk, owners);
+  if (blocks) return states;
   const all = [...STAGES].filter(([name, { onRequest }]) =>
     !onRequest && name !== "derive" && !(name === LEARN && routers !== "")
   ).map(([stage]) => absentStage(stage, 0));
-  return [...new Map([...all, ...known].map((state) => [state.stage, state])).values()];
+  return [...new Map([...all, ...states].map((state) => [state.stage, state])).values()];
 }
 
 /** Throws an `InputError` where text or settings are not those that a run was made of: for CI. */
 async function refuseChanges(options: RunOptions): Promise<void> {
   const { run } = options;
-  const refuse = (what: Text) =>
-    new InputError(say`Cannot go on in "${run}" as it is frozen: ${what}`, {
+  const refuse = (fact: Text) =>
+    new InputError(say`Cannot go on in "${run}" as it is frozen: ${fact}`, {
       where: run,
       remedy: say`leave out ${setting("frozen")} to make what follows`,
     });
@@ -381,8 +386,10 @@ async function refuseChanges(options: RunOptions): Promise<void> {
   );
   if (!existing) throw refuse("it is not made yet");
   if (name !== undefined) {
-    const [now, then] = [configuration, existing].map((values) => JSON.stringify(values[name]));
-    throw refuse(say`${setting(name)} is ${now}, it was made with ${then}`);
+    const [valueNow, valueThen] = [configuration, existing].map((values) =>
+      JSON.stringify(values[name])
+    );
+    throw refuse(say`${setting(name)} is ${valueNow}, it was made with ${valueThen}`);
   }
   // A file may have other bytes with the size and time that it had.
   const { stages, changes } = await planRun({ ...options, check: true });
@@ -427,32 +434,32 @@ type DeviceOptions = Pick<RunOptions, "gpu" | "adapter" | "variants" | "requireG
 
 /** The device of a process, which is opened on the first call. */
 export function lazyDevice(
-  { gpu: given, adapter, variants = {}, requireGpu }: DeviceOptions,
+  { gpu: givenGpu, adapter, variants = {}, requireGpu }: DeviceOptions,
   configuration: Configuration,
   emit: (event: RunEvent) => void,
 ) {
-  let own: Gpu | undefined;
+  let opened: Gpu | undefined;
   let opening: Promise<Gpu> | undefined;
   const warn = (message?: Text) => void (message && emit({ type: "warning", message }));
   const openOwn = async () => {
-    own = await openGpu({ adapter: adapter || undefined, variants, requireGpu });
-    emit({ type: "adapter", adapter: own.adapter, kind: own.kind });
+    opened = await openGpu({ adapter: adapter || undefined, variants, requireGpu });
+    emit({ type: "adapter", adapter: opened.adapter, kind: opened.kind });
     const { processorWarning } = await import("../doctor/advice.ts");
-    warn(await processorWarning(own, configuration));
-    return own;
+    warn(await processorWarning(opened, configuration));
+    return opened;
   };
   return {
     /** Whether the options say which device it must be, or how kernels run on it. */
     isNamed: Boolean(adapter || requireGpu || Object.keys(variants).length > 0),
-    open: async () => given ?? await (opening ??= openOwn()),
+    open: async () => givenGpu ?? await (opening ??= openOwn()),
     /** Reports what the work lost to f16. */
     async warnOfLoss() {
-      const used = given ?? own;
+      const used = givenGpu ?? opened;
       if (!used) return;
       const { saturatedValues } = await import("../../kernels/matmul/matmul.ts");
       const { saturationWarning } = await import("../doctor/advice.ts");
       warn(saturationWarning(await saturatedValues(used)));
     },
-    [Symbol.dispose]: () => own?.close(),
+    [Symbol.dispose]: () => opened?.close(),
   };
 }

@@ -69,9 +69,9 @@ export async function resolveSettings(
   await checkOwn(run);
   const { configuration: existing, adapter } = await readRunConfiguration(run, { edited: force }) ??
     {};
-  const given = joinSources(sources);
-  const method = given.partitioner !== undefined && given.partitioner !== existing?.partitioner
-    ? { method: PARTITIONERS.get(given.partitioner)?.method ?? FIELDS.method.default }
+  const chosen = joinSources(sources);
+  const method = chosen.partitioner !== undefined && chosen.partitioner !== existing?.partitioner
+    ? { method: PARTITIONERS.get(chosen.partitioner)?.method ?? FIELDS.method.default }
     : {};
   const resolved = resolveConfiguration({ ...sources, base: { ...existing, ...method } });
   findKind(resolved);
@@ -79,7 +79,7 @@ export async function resolveSettings(
   const configuration = await withPartitioner(resolved, sources, existing !== undefined);
   const changed: (keyof Configuration)[] = [];
   if (!existing) return { configuration, changed, existing, adapter };
-  for (const name of FIELD_NAMES.filter((name) => name in given)) {
+  for (const name of FIELD_NAMES.filter((name) => name in chosen)) {
     if (text(existing[name]) === text(configuration[name])) continue;
     // The same path may be spelled differently; the run keeps its own spelling.
     if (FIELDS[name].isPath && await isSamePlace(existing[name], configuration[name])) {
@@ -89,8 +89,8 @@ export async function resolveSettings(
   const trained = trainingSettings();
   const bound = changed.find((name) => !trained.includes(name));
   if (bound && await exists(`${run}/${DERIVED}`)) {
-    const what = say`Cannot change ${setting(bound)} of "${run}" as it derives from another run`;
-    throw new InputError(say`${what}: its text and its parts go by that`, {
+    const fact = say`Cannot change ${setting(bound)} of "${run}" as it derives from another run`;
+    throw new InputError(say`${fact}: its text and its parts go by that`, {
       where: run,
       remedy: "change that run, and derive again",
     });
@@ -98,10 +98,10 @@ export async function resolveSettings(
   const open = force ? [] : changed.filter((name) => !accepted.includes(name));
   const refused = open.length > 0 ? await findMadeWith(run, configuration, open) : undefined;
   if (refused) {
-    const [now, then] = [configuration, existing].map((values) => text(values[refused]));
+    const [valueNow, valueThen] = [configuration, existing].map((values) => text(values[refused]));
     const rule = say`${
       setting(refused)
-    } must be what its config.json has: it is ${now}, there it is ${then}`;
+    } must be what its config.json has: it is ${valueNow}, there it is ${valueThen}`;
     const accept = say`accept the change with ${
       setting("force")
     }, which makes again what depends on it`;
@@ -130,7 +130,8 @@ async function findMadeWith(
   const all = await replacements(new Walk(run, graph));
   const isExact = (name: keyof Configuration) =>
     !OF_A_MODEL.includes(name) && all.some(({ because }) => because === name);
-  return changed.find(isExact) ?? changed.find((name) => all.some((one) => dependsOn(one, name)));
+  return changed.find(isExact) ??
+    changed.find((name) => all.some((setting) => dependsOn(setting, name)));
 }
 
 /**
@@ -149,11 +150,14 @@ function dependsOn({ node, because }: Replacement, name: keyof Configuration): b
 export async function checkAlone(run: string): Promise<void> {
   const [owner] = await listOwners(run);
   if (!owner) return;
-  const who = `${processText(owner)} makes "${owner.node}" for task "${owner.task}"`;
-  throw new RunError(`Cannot make "${run}" anew as nobody else may work in it meanwhile: ${who}`, {
-    where: run,
-    remedy: say`wait for it or choose another ${setting("run")}`,
-  });
+  const worker = `${processText(owner)} makes "${owner.node}" for task "${owner.task}"`;
+  throw new RunError(
+    `Cannot make "${run}" anew as nobody else may work in it meanwhile: ${worker}`,
+    {
+      where: run,
+      remedy: say`wait for it or choose another ${setting("run")}`,
+    },
+  );
 }
 
 /** Throws an `InputError` where a folder holds files and is no run: they are the user's. */
@@ -189,37 +193,37 @@ async function withPartitioner(
   isThere: boolean,
 ): Promise<Configuration> {
   const { routers: folder, tokenizer } = configuration;
-  const given = joinSources(sources);
-  if (folder === "" || isThere && given.routers === undefined && given.experts === undefined) {
+  const chosen = joinSources(sources);
+  if (folder === "" || isThere && chosen.routers === undefined && chosen.experts === undefined) {
     return configuration;
   }
   const { experts } = await identifyPartitioner(folder);
   const { levels = [] } = await readDescription(folder) ?? {};
-  const wanted = given.levels?.join("x") || given.experts;
-  const there = levels.join("x") || experts;
-  if (wanted !== undefined && wanted !== there && wanted !== experts) {
+  const wanted = chosen.levels?.join("x") || chosen.experts;
+  const count = levels.join("x") || experts;
+  if (wanted !== undefined && wanted !== count && wanted !== experts) {
     const asked = setting("experts");
-    const rule = say`${asked} must be their number: ${asked} is ${wanted}, there are ${there}`;
+    const rule = say`${asked} must be their number: ${asked} is ${wanted}, there are ${count}`;
     throw new InputError(
       say`Cannot use routers "${folder}" as ${rule}`,
       { where: folder },
     );
   }
-  const found = tokenizer || await findTokenizer(folder, 1);
+  const tokenizerPath = tokenizer || await findTokenizer(folder, 1);
   ensure(
-    found,
+    tokenizerPath,
     `Cannot use routers "${folder}" as their tokenizer must be known: there is no ` +
       "tokenizer.json there or next to it",
     { where: folder, remedy: say`name it with ${setting("tokenizer")}` },
   );
-  return { ...configuration, experts, levels, tokenizer: found };
+  return { ...configuration, experts, levels, tokenizer: tokenizerPath };
 }
 
 /**
  * Returns whether two paths, or lists of paths and patterns, lead to the same files in the same
  * order.
  */
-async function isSamePlace(one: unknown, other: unknown): Promise<boolean> {
+async function isSamePlace(first: unknown, second: unknown): Promise<boolean> {
   const listPlaces = async (value: unknown) => {
     const paths = Array.isArray(value)
       ? await expandInputs(value, { isReadable: () => true })
@@ -228,8 +232,8 @@ async function isSamePlace(one: unknown, other: unknown): Promise<boolean> {
       "\n",
     );
   };
-  if (!one || !other) return false;
+  if (!first || !second) return false;
   // A path that does not exist is no place.
-  const places = await Promise.all([listPlaces(one), listPlaces(other)]).catch(() => null);
+  const places = await Promise.all([listPlaces(first), listPlaces(second)]).catch(() => null);
   return places !== null && places[0] === places[1];
 }

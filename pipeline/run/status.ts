@@ -126,7 +126,7 @@ async function planStatus(
 
 /** Tells what a stage makes, how it stands and which task runs it. */
 function describeStage(run: string, state: StageState): StageStatus {
-  const { manifests, outputs, records, because, ...known } = state;
+  const { manifests, outputs, records, because, ...figures } = state;
   const { asked } = records[0]?.node ?? {};
   const { command = task(state.stage, { run }), optional = false, path } = asked ?? {};
   const { about } = STAGES.get(command.task)!;
@@ -135,7 +135,7 @@ function describeStage(run: string, state: StageState): StageStatus {
   const why = adopted && state.state === "up to date" ? `adopted from "${adopted.from}"` : because;
   const force = records.some(refusalOf) ? { force: true } : {};
   return {
-    ...known,
+    ...figures,
     ...why ? { because: why } : {},
     ...manifests.length > 0 ? { settings: settingsOf(manifests), outputs } : {},
     path,
@@ -175,8 +175,8 @@ function isLacking({ state, optional }: StageStatus): boolean {
  */
 export function listLacks(stages: readonly StageStatus[]): Lack[] {
   const nameCall = (
-    { command: { task, with: { expert: _, force: __, ...others } } }: StageStatus,
-  ) => JSON.stringify([task, others]);
+    { command: { task, with: { expert: _, force: __, ...flags } } }: StageStatus,
+  ) => JSON.stringify([task, flags]);
   const alikes = Map.groupBy(
     stages.filter(isLacking),
     (stage) =>

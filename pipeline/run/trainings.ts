@@ -88,9 +88,9 @@ async function readKnown(
   { part, tellsCost }: Target,
 ): Promise<Known> {
   if (part !== undefined) {
-    const of = async (name: string) => (await readManifest(`${run}/${name}`))!;
-    const vocabulary = Number((await of(TOKENIZER)).result.entries);
-    return { vocabulary, sequences: partIn(part, await of(part)).train.sequences };
+    const manifestOf = async (name: string) => (await readManifest(`${run}/${name}`))!;
+    const vocabulary = Number((await manifestOf(TOKENIZER)).result.entries);
+    return { vocabulary, sequences: partIn(part, await manifestOf(part)).train.sequences };
   }
   const { vocabulary, trainSequences: sequences, testSequences: heldOut } =
     (await readTextCounts(run))!;
@@ -100,7 +100,7 @@ async function readKnown(
 
 async function describeTraining(
   run: string,
-  known: Configuration,
+  runConfiguration: Configuration,
   target: Target,
   record: NodeRecord,
   times: readonly Time[],
@@ -110,24 +110,27 @@ async function describeTraining(
   const stage = trainStage(target);
   const { owners: holders, manifest } = record;
   const works = holders.length > 0;
-  const text = await readKnown(run, known, target).catch(() => undefined);
-  const configuration = { ...known, vocabularySize: text?.vocabulary ?? known.vocabularySize };
+  const text = await readKnown(run, runConfiguration, target).catch(() => undefined);
+  const configuration = {
+    ...runConfiguration,
+    vocabularySize: text?.vocabulary ?? runConfiguration.vocabularySize,
+  };
   const isDamaged = !works &&
     (record.state === "damaged" || manifest !== null && await hasOtherMetrics(place, manifest));
-  const made = works || isDamaged ? null : manifest;
-  const adoption = describeAdoption(made);
-  const scratches = made ? [] : record.scratches.map(({ path }) => path);
+  const finished = works || isDamaged ? null : manifest;
+  const adoption = describeAdoption(finished);
+  const scratches = finished ? [] : record.scratches.map(({ path }) => path);
   const last = await findLatestCheckpoint(scratches);
   const partials = record.partials.map(({ path }) => path);
-  const folders = works ? partials : made ? [place] : [];
+  const folders = works ? partials : finished ? [place] : [];
   const path = await newest(folders.map((folder) => `${folder}/${METRICS_FILE}`)) ??
     (last && metricsPath(last));
   const metrics = path === undefined || isDamaged ? null : await readLastMetrics(path);
   const ended = adoption ? "adopted" : "complete";
   const open = scratches.length > 0 ? "stopped" : "waiting";
-  const state: State = works ? "training" : isDamaged ? "damaged" : made ? ended : open;
-  const steps = typeof made?.result.steps === "number"
-    ? made.result.steps
+  const state: State = works ? "training" : isDamaged ? "damaged" : finished ? ended : open;
+  const steps = typeof finished?.result.steps === "number"
+    ? finished.result.steps
     : await Promise.try(() => target.steps(configuration, text ?? { sequences: NaN })).catch(() =>
       null
     ); // that takes what is not there
@@ -195,11 +198,11 @@ async function findCheckpoint(path: string): Promise<{ step: number; at: string 
  * their tokens by all their seconds.
  */
 function findSpeed(times: readonly Time[], stage: string): number | null {
-  const own = times.filter((time) => time.stage === stage && time.step !== undefined);
-  const again = own.findLastIndex(({ step }, i) => i > 0 && step! <= own[i - 1].step!);
+  const steps = times.filter((time) => time.stage === stage && time.step !== undefined);
+  const restart = steps.findLastIndex(({ step }, i) => i > 0 && step! <= steps[i - 1].step!);
   let tokens = 0;
   let all = 0;
-  for (const { tokensPerSecond, seconds } of own.slice(Math.max(0, again)).slice(-RECENT)) {
+  for (const { tokensPerSecond, seconds } of steps.slice(Math.max(0, restart)).slice(-RECENT)) {
     if (typeof tokensPerSecond !== "number") continue;
     tokens += tokensPerSecond * seconds;
     all += seconds;

@@ -102,15 +102,15 @@ class Verification {
     const isAlone = parts.length > 0 && !this.#nodes.has(SEQUENCES);
     if (isAlone) this.report.parts = parts.map(({ expert }) => expert);
     const { experts = parts.length } = this.#configuration ?? {};
-    const own = isAlone ? parts : parts.filter(({ expert }) => expert < experts);
+    const ownParts = isAlone ? parts : parts.filter(({ expert }) => expert < experts);
     if (!isAlone) this.#checkNeeds(experts);
     const problems = this.#found;
-    const isWhole = own.length > 0 && !problems.some(({ file }) => file.endsWith(MANIFEST));
-    const before = problems.length;
-    const ended = isWhole && await this.#compare(own, isAlone).catch((error) => ({ error }));
-    const byRow = problems.splice(before);
+    const isWhole = ownParts.length > 0 && !problems.some(({ file }) => file.endsWith(MANIFEST));
+    const count = problems.length;
+    const ended = isWhole && await this.#compare(ownParts, isAlone).catch((error) => ({ error }));
+    const byRow = problems.splice(count);
     await this.#hashFiles();
-    if (problems.length === before) { // the rows of damaged files say nothing of others
+    if (problems.length === count) { // the rows of damaged files say nothing of others
       problems.push(...byRow);
       if (ended) await this.#attempt("partition", () => Promise.reject(ended.error));
     }
@@ -119,7 +119,7 @@ class Verification {
 
   async #compare(parts: readonly ExpertPart[], alone: boolean): Promise<void> {
     const { run, report } = this;
-    const again = say`remove "${run}/partition" and run ${task("partition", { run })}`;
+    const remake = say`remove "${run}/partition" and run ${task("partition", { run })}`;
     const { train, test } = await compareParts({
       run,
       parts,
@@ -129,7 +129,7 @@ class Verification {
         tokenizer: this.#nodes.get(TOKENIZER)?.files[TOKENIZER_FILE].sha256,
         sequenceLength: this.#configuration?.sequenceLength,
       },
-      problem: (place, what) => this.#problem(place, what, again),
+      problem: (place, what) => this.#problem(place, what, remake),
       onRows: (done, total) => this.onProgress({ phase: "rows", done, total }),
     });
     const sum = (loads: number[]) => loads.reduce((a, b) => a + b, 0);
@@ -220,8 +220,8 @@ class Verification {
       for (const [need, sha256] of Object.entries(manifest.inputs)) {
         const { name, start } = splitNeed(need);
         wanted.add(name);
-        const made = this.#nodes.get(name);
-        if (made && hashFiles(made, start) !== sha256) {
+        const manifest = this.#nodes.get(name);
+        if (manifest && hashFiles(manifest, start) !== sha256) {
           this.#problem(file, `it must be made of what is there now: "${name}" has changed`);
         }
       }
@@ -239,7 +239,7 @@ class Verification {
         sha256,
       }))
     );
-    const before = this.report.bytes;
+    const bytesBefore = this.report.bytes;
     let total = files.reduce((sum, { bytes }) => sum + bytes, 0);
     for (const { path, bytes, sha256 } of files) {
       const fact = await findFileDamage(`${this.run}/${path}`, bytes, sha256);
@@ -251,7 +251,7 @@ class Verification {
       if (fact !== undefined) this.#problem(path, fact);
       this.report.files++;
       this.report.bytes += bytes;
-      this.onProgress({ phase: "files", done: this.report.bytes - before, total });
+      this.onProgress({ phase: "files", done: this.report.bytes - bytesBefore, total });
     }
   }
 }
@@ -268,9 +268,11 @@ async function findFileDamage(
     const { isFile, size } = await Deno.lstat(path);
     if (!isFile) return "it must be a file: it is a folder or a link";
     if (size !== bytes) return `it must have ${bytes} bytes: it has ${size}`;
-    const now = (await hashFile(path)).sha256;
-    if (now === sha256) return;
-    return `its SHA-256 must be ${shortHash(sha256)}: it is ${shortHash(now)}, the content changed`;
+    const actual = (await hashFile(path)).sha256;
+    if (actual === sha256) return;
+    return `its SHA-256 must be ${shortHash(sha256)}: it is ${
+      shortHash(actual)
+    }, the content changed`;
   } catch (error) {
     return isMissing(error) ? MISSING : `it must be readable: ${oneLine(error)}`;
   }

@@ -83,12 +83,12 @@ async function opened<Result>(
 ): Promise<Result> {
   const { run, data, tasks } = options;
   const names = [...new Set(tasks?.length ? tasks : await listTasks(data))];
-  const known = zeroShotTasks();
+  const taskNames = zeroShotTasks();
   for (const name of names) {
-    const rule = say`${setting("task")} must name one of ${known.join(", ")}: ${
-      nearestText(name, known)
+    const rule = say`${setting("task")} must name one of ${taskNames.join(", ")}: ${
+      nearestText(name, taskNames)
     }`;
-    ensure(known.includes(name), say`Cannot ask "${name}" as ${rule}`);
+    ensure(taskNames.includes(name), say`Cannot ask "${name}" as ${rule}`);
   }
   await needConfiguration(run);
   return await openRun(options, watch, ZERO_SHOT, async (open) => {
@@ -106,9 +106,9 @@ async function opened<Result>(
 /** Lists the tasks whose data are in a folder; without a folder those of our own. */
 async function listTasks(data: string | undefined): Promise<readonly string[]> {
   if (data === undefined) return MADE_ZERO_SHOT;
-  const found: string[] = [];
-  for (const name of TASKS.keys()) if (await findData(data, name)) found.push(name);
-  if (found.length > 0) return found;
+  const tasks: string[] = [];
+  for (const name of TASKS.keys()) if (await findData(data, name)) tasks.push(name);
+  if (tasks.length > 0) return tasks;
   const fact = await isFolder(data) ? "it holds none" : "there is no such folder";
   throw new InputError(
     `Cannot ask the questions of "${data}" as it must hold a file such as arc_easy.jsonl: ${fact}`,

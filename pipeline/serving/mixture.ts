@@ -260,7 +260,7 @@ export class Mixture {
     const { memory } = this.settings;
     if (memory === undefined) return;
     const read = await Promise.allSettled(models.map((model) => this.#loaderOf(model)));
-    const loaders = read.flatMap((one) => one.status === "fulfilled" ? [one.value] : []);
+    const loaders = read.flatMap((loader) => loader.status === "fulfilled" ? [loader.value] : []);
     const [smallest] = loaders.sort((a, b) => a.estimate - b.estimate);
     if (smallest === undefined || smallest.estimate <= memory) return;
     const rule = say`${setting("memory")} must hold the smallest model`;

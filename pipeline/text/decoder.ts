@@ -40,7 +40,7 @@ export async function openDecoder(path: string, eos?: string): Promise<Decode> {
   const starts = new Uint32Array(vocabulary + 1);
   for (const [id, { length }] of tokenBytes.entries()) starts[id + 1] = starts[id] + length;
   const bytes = new Uint8Array(starts[vocabulary]);
-  for (const [id, own] of tokenBytes.entries()) bytes.set(own, starts[id]);
+  for (const [id, bytesOfToken] of tokenBytes.entries()) bytes.set(bytesOfToken, starts[id]);
   const longest = tokenBytes.reduce((most, { length }) => Math.max(most, length), 0);
   const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   let text = new Uint8Array(2 ** 16);

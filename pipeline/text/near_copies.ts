@@ -59,7 +59,9 @@ export class CopySearch {
   constructor(texts: readonly string[], private readonly rule: CopyRule) {
     const runs = texts.map((text) => hashRuns(hashWords(text), RUN));
     this.#starts = new Uint32Array(texts.length + 1);
-    for (const [i, [own]] of runs.entries()) this.#starts[i + 1] = this.#starts[i] + own.length;
+    for (const [i, [textRuns]] of runs.entries()) {
+      this.#starts[i + 1] = this.#starts[i] + textRuns.length;
+    }
     const count = this.#starts[texts.length];
     this.#highs = new Int32Array(count);
     this.#lows = new Int32Array(count);
@@ -98,16 +100,16 @@ export class CopySearch {
     if (hits < this.#fewest || hits === 0) return undefined;
     const size = new Set(Array.from(highs, (high, i) => hashKey(high, lows[i]))).size;
     let best: Omit<Likeness, "at"> & { run: number } | undefined;
-    for (const [of, { shared, longest, end }] of this.#compare(highs, lows)) {
-      const share = shared.size / (this.#distinct[of] + size - shared.size);
-      const own = this.#starts[of + 1] - this.#starts[of] + RUN - 1;
+    for (const [candidate, { shared, longest, end }] of this.#compare(highs, lows)) {
+      const share = shared.size / (this.#distinct[candidate] + size - shared.size);
+      const words = this.#starts[candidate + 1] - this.#starts[candidate] + RUN - 1;
       const length = longest + RUN - 1;
       const isNear = share >= this.rule.near;
-      if (!isNear && length < this.#leastWords(own)) continue;
+      if (!isNear && length < this.#leastWords(words)) continue;
       const kind = isNear ? "near" : "passage";
       const isBetter = !best || isNear && best.kind === "passage" ||
         kind === best.kind && share > best.share;
-      if (isBetter) best = { of, kind, share, words: length, run: end - longest + 1 };
+      if (isBetter) best = { of: candidate, kind, share, words: length, run: end - longest + 1 };
     }
     if (!best) return undefined;
     const { run, ...likeness } = best;
@@ -118,28 +120,28 @@ export class CopySearch {
 
   /** Compares the runs of a text with those of every text that has one of them. */
   #compare(highs: Int32Array, lows: Int32Array) {
-    const found = new Map<number, { shared: Set<number>; longest: number; end: number }>();
-    let before = new Map<number, number>(); // how many runs in a row end at one of a text
+    const matches = new Map<number, { shared: Set<number>; longest: number; end: number }>();
+    let endsBefore = new Map<number, number>(); // how many runs in a row end at one of a text
     for (let run = 0; run < highs.length; run++) {
-      const now = new Map<number, number>();
+      const ends = new Map<number, number>();
       let at = this.#first[highs[run] >>> this.#shift];
       for (; at > 0; at = this.#next[at - 1]) {
-        const known = at - 1;
-        if (this.#highs[known] !== highs[run] || this.#lows[known] !== lows[run]) continue;
-        const of = this.#textOf(known);
-        const isFirst = known === this.#starts[of];
-        const length = (isFirst ? 0 : before.get(known - 1) ?? 0) + 1;
-        now.set(known, length);
-        const own = found.getOrInsertComputed(
-          of,
+        const place = at - 1;
+        if (this.#highs[place] !== highs[run] || this.#lows[place] !== lows[run]) continue;
+        const candidate = this.#textOf(place);
+        const isFirst = place === this.#starts[candidate];
+        const length = (isFirst ? 0 : endsBefore.get(place - 1) ?? 0) + 1;
+        ends.set(place, length);
+        const match = matches.getOrInsertComputed(
+          candidate,
           () => ({ shared: new Set(), longest: 0, end: 0 }),
         );
-        own.shared.add(hashKey(highs[run], lows[run]));
-        if (length > own.longest) Object.assign(own, { longest: length, end: run });
+        match.shared.add(hashKey(highs[run], lows[run]));
+        if (length > match.longest) Object.assign(match, { longest: length, end: run });
       }
-      before = now;
+      endsBefore = ends;
     }
-    return found;
+    return matches;
   }
 
   /** Gives the text that a run is of. */
@@ -168,9 +170,11 @@ const ONE_IN = 4;
 export function hashPassages(
   texts: readonly string[],
   { passage }: CopyRule,
-  known: Passages = {},
+  earlier: Passages = {},
 ): Passages {
-  const sets = new Map(Object.entries(known).map(([words, own]) => [Number(words), new Set(own)]));
+  const sets = new Map(
+    Object.entries(earlier).map(([words, hashes]) => [Number(words), new Set(hashes)]),
+  );
   for (const text of texts) {
     const words = hashWords(text);
     const count = words[0].length;

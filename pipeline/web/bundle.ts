@@ -21,14 +21,14 @@ export async function bundleScript(
 ): Promise<string> {
   const project = new URL("../../", import.meta.url);
   const { imports: packages } = JSON.parse(await Deno.readTextFile(new URL("deno.json", project)));
-  const own = Object.entries(packages as Record<string, string>).map(([name, place]) =>
+  const ownPackages = Object.entries(packages as Record<string, string>).map(([name, place]) =>
     [name, place.startsWith("./") ? new URL(place, project).href : place] as const
   );
   const node = Object.fromEntries(
     NODE_MODULES.map((name) => [`node:${name}`, new URL("node.ts", BROWSER).href]),
   );
   const imports = {
-    ...Object.fromEntries(own),
+    ...Object.fromEntries(ownPackages),
     ...node,
     tokenizers: new URL("tokenizers.ts", BROWSER).href,
     ...standIns,

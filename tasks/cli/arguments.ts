@@ -191,8 +191,8 @@ async function unknownFlag(
   const name = flag.replace(/^--?/, "");
   const [, meantFlags = ""] = MEANT.find(([typed]) => typed.split(" ").includes(name)) ?? [];
   const meant = meantFlags.split(" ").filter((flagName) => ownFlags.includes(flagName)).map((
-    other,
-  ) => `--${other}`);
+    flagName,
+  ) => `--${flagName}`);
   const near = nearest(name, [...ownFlags, "help"]);
   const facts = [`${flag} is not`];
   if (meant.length > 0) facts.push(`here it is ${meant.join(" or ")}`);

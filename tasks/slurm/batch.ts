@@ -132,8 +132,8 @@ export async function readQueue(run: string, patience?: number) {
   const text = await slurm("squeue", asked, patience);
   return text.split("\n").flatMap((line) => {
     const [id, index, state, node, reason, ...comment] = line.split("|");
-    const [, job, base, of] = /^smalltalk (\S+) (\d+) (.*)$/.exec(comment.join("|")) ?? [];
-    if (of === undefined || of !== place && realPath(of) !== place) return [];
+    const [, job, base, jobRun] = /^smalltalk (\S+) (\d+) (.*)$/.exec(comment.join("|")) ?? [];
+    if (jobRun === undefined || jobRun !== place && realPath(jobRun) !== place) return [];
     const task = /^\d+$/.test(index) ? { task: Number(index) } : {};
     return [{ job, place: Number(base) + (task.task ?? 0), id, ...task, state, node, reason }];
   });
@@ -152,10 +152,10 @@ export const NONE: { queue: Queued[]; most: number } = { queue: [], most: 1001 }
  */
 export async function readSlurm(run: string, tell?: (text: string) => void): Promise<typeof NONE> {
   const where = resolve(run);
-  const what =
+  const fact =
     `Cannot submit "${run}" to Slurm as its path must have no backslash: it is "${where}"`;
   // It takes them out of the names of logs, however they are escaped.
-  ensure(!where.includes("\\"), what, { where, remedy: "rename the folder" });
+  ensure(!where.includes("\\"), fact, { where, remedy: "rename the folder" });
   try {
     const queue = await readQueue(run);
     // A script would run it.
@@ -193,7 +193,7 @@ function planSubmissions(
   const waitsFor = ({ after }: Job, ahead: readonly string[]): string => {
     const names = after.flatMap((name) => {
       const queued = queuedAs(name);
-      const isWhole = queued.length === jobs.find((other) => other.name === name)!.done.length;
+      const isWhole = queued.length === jobs.find((named) => named.name === name)!.done.length;
       return [
         ...submissions.filter(({ job }) => job.name === name).map(({ name }) =>
           `$${variableName(name)}`
@@ -207,11 +207,11 @@ function planSubmissions(
   for (const job of jobs) {
     const queued = queuedAs(job.name);
     const missing = listMissing(job).filter((place) =>
-      !queued.some((other) => other.place === place)
+      !queued.some((task) => task.place === place)
     );
     let ahead = limit ? jobIds(queued) : [];
     for (const [base, places] of Map.groupBy(missing, (place) => place - place % maxArraySize)) {
-      const number = submissions.filter((other) => other.job === job).length;
+      const number = submissions.filter((submission) => submission.job === job).length;
       const name = number === 0 ? job.name : `${job.name}-${number + 1}`;
       submissions.push({ job, name, base, places, after: waitsFor(job, ahead) });
       if (limit) ahead = [`$${variableName(name)}`];
@@ -219,11 +219,13 @@ function planSubmissions(
   }
   const renewals = jobs.flatMap((job) => {
     const pending = queuedAs(job.name).filter(({ state }) => state === "PENDING");
-    const isRenewed = submissions.some((other) => job.after.includes(other.job.name));
+    const isRenewed = submissions.some((submission) => job.after.includes(submission.job.name));
     return jobIds(pending).flatMap((id) => {
-      const tasks = pending.filter((other) => other.id === id).flatMap(({ task = [] }) => task);
+      const tasks = pending.filter((queuedTask) => queuedTask.id === id).flatMap(({ task = [] }) =>
+        task
+      );
       const ahead = limit
-        ? jobIds(queuedAs(job.name)).filter((other) => Number(other) < Number(id))
+        ? jobIds(queuedAs(job.name)).filter((queuedId) => Number(queuedId) < Number(id))
         : [];
       const some = tasks.length === 0 ? id : `${id}_[${slurmRanges(tasks.sort((a, b) => a - b))}]`;
       return [
@@ -249,7 +251,7 @@ const UNIT = crypto.randomUUID();
 function writeScript(run: string, submission: Submission, options: SlurmOptions): string {
   const { job, base, places } = submission;
   const { slurmPartition, expertsAtOnce, time, gres, container, binds = [] } = options;
-  const { task, with: more } = job.task(UNIT);
+  const { task, with: further } = job.task(UNIT);
   const isArray = job.done.length > 1;
   const folder = resolve(run);
   const log = `${folder}/${JOBS}/logs/${job.name}+${base}`;
@@ -274,7 +276,7 @@ function writeScript(run: string, submission: Submission, options: SlurmOptions)
   const shown = [...new Set([PROJECT, folder, ...binds])].map(quoted).join(",");
   const enter = container ? `apptainer exec --nv --bind ${shown} ${quoted(container)} ` : "";
   const offset = job.units ? base : job.first + base;
-  const whose = job.units ? `the name at place N + ${offset}` : `number N + ${offset}`;
+  const source = job.units ? `the name at place N + ${offset}` : `number N + ${offset}`;
   const digits = expertFolder(0, job.done.length).split("-")[1].length;
   const model = job.name === "train-expert"
     ? `"experts~expert-$(printf %0${digits}d "$unit")~"`
@@ -283,7 +285,7 @@ function writeScript(run: string, submission: Submission, options: SlurmOptions)
     "#!/bin/bash",
     ...asked,
     "",
-    `# ${job.about}${isArray ? ` Task N of the array does ${whose}.` : ""}`,
+    `# ${job.about}${isArray ? ` Task N of the array does ${source}.` : ""}`,
     `cd ${quoted(PROJECT)} || exit 1`,
     `unit=$((\${SLURM_ARRAY_TASK_ID:-0} + ${offset}))`,
     ...job.units ? [`units=(${job.units.map(quoted).join(" ")})`, "unit=${units[unit]}"] : [],
@@ -291,7 +293,7 @@ function writeScript(run: string, submission: Submission, options: SlurmOptions)
     ...job.trains ? [`scratch=${quoted(`${folder}/scratch/`)}${model}`] : [],
     ...gres && job.device ? ["one_card=yes"] : [],
     ". tasks/slurm_job.sh",
-    `run ${enter}${words({ task, with: { ...more, run: folder } })}`.replaceAll(UNIT, "$unit"),
+    `run ${enter}${words({ task, with: { ...further, run: folder } })}`.replaceAll(UNIT, "$unit"),
     "",
   ].join("\n");
 }

@@ -66,10 +66,10 @@ export async function runJobs(
    */
   const codes = new Map<string, Promise<number | null>[]>();
   for (const job of jobs) {
-    const before = Promise.all(job.after.flatMap((name) => codes.get(name)!));
+    const waitsFor = Promise.all(job.after.flatMap((name) => codes.get(name)!));
     const processes = job.done.map(async (isDone, place) => {
       if (isDone) return 0;
-      const code = (await before).every((code) => code === 0) ? await work(job, place) : null;
+      const code = (await waitsFor).every((code) => code === 0) ? await work(job, place) : null;
       finished.push({ job: job.name, place, code });
       return code;
     });
@@ -117,7 +117,7 @@ async function runProcess(
       places.push(checkpoint);
       const end = `exit code ${code} (${reason})`;
       const isStuck = places.length >= MOST_ENDS &&
-        places.slice(-MOST_ENDS).every((other) => other === checkpoint);
+        places.slice(-MOST_ENDS).every((place) => place === checkpoint);
       if (!isStuck) {
         await note(`ended with ${end} at ${checkpoint}: goes on`);
         tell(`${name} ended with ${end} at ${checkpoint}: goes on`);
@@ -196,8 +196,8 @@ function startDeno(args: string[], signal: AbortSignal): Deno.ChildProcess {
     return new Deno.Command("deno", { args, ...streams, signal, env: NO_LIBRARIES }).spawn();
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
-    const what = "Cannot run the jobs here as deno must be on the path: it is not";
-    throw new InputError(what, { remedy: "put its folder into PATH", cause: error });
+    const fact = "Cannot run the jobs here as deno must be on the path: it is not";
+    throw new InputError(fact, { remedy: "put its folder into PATH", cause: error });
   }
 }
 
@@ -224,9 +224,11 @@ export function checkFinished(run: string, finished: readonly Finished[]): void 
     `${job} at place ${place} with exit code ${code}`
   );
   const left = finished.filter(({ code }) => code === null).length;
-  const rest = left > 0 ? `, and ${left} that stand on them did not run` : "";
+  const unstarted = left > 0 ? `, and ${left} that stand on them did not run` : "";
   throw new RunError(
-    `Cannot complete "${run}" as every process must succeed: ${names.join(", ")} failed${rest}`,
+    `Cannot complete "${run}" as every process must succeed: ${
+      names.join(", ")
+    } failed${unstarted}`,
     { where: `${run}/${JOBS}/logs`, remedy: "read their logs there, and run the same again" },
   );
 }

@@ -47,11 +47,11 @@ export async function slurmView(
   // word of the others.
   const queue = await readQueue(run, PATIENCE_MS).catch(() => null);
   const logged = await endedJobs(run, await planJobs({ run, recorded: true, ...plan }), queue);
-  const known = queueText(queue ?? [], logged);
+  const text = queueText(queue ?? [], logged);
   const title = queue === null ? "jobs (Slurm does not answer here)" : "jobs";
   return {
     jobs: { queue: queue ?? [], ...logged },
-    text: known === "" ? `${title}: none` : `${title}\n${known}`,
+    text: text === "" ? `${title}: none` : `${title}\n${text}`,
   };
 }
 
@@ -98,11 +98,11 @@ export async function endedJobs(
     const planned = jobs.findIndex((job) => job.name === name);
     return planned < 0 ? jobs.length : planned;
   };
-  const found = [...latest.values()]
+  const latestJobs = [...latest.values()]
     .sort((a, b) => order(a.job) - order(b.job) || a.place - b.place);
   const ended: Ended[] = [];
   const unknown: Ended[] = [];
-  for (const { job, place, time, id, log } of found) {
+  for (const { job, place, time, id, log } of latestJobs) {
     const isDone = jobs.find(({ name }) => name === job)?.done[place];
     if (isDone || isDone === undefined && time < submitted) continue;
     if (queue?.some((queued) => queued.job === job && queued.place === place)) continue;
@@ -159,8 +159,8 @@ export function queueText(
     queue,
     ({ job, state, node, reason }) => `${job}\0${state}\0${node || reason}`,
   );
-  const last = (what: string, none: string) => ({ job, place, log, code, line }: Ended) => {
-    const end = code === null ? what : `${what} with exit code ${code}`;
+  const last = (ending: string, none: string) => ({ job, place, log, code, line }: Ended) => {
+    const end = code === null ? ending : `${ending} with exit code ${code}`;
     return `  ${job} ${place}  ${end}: ${line || none} (${log})`;
   };
   return lines(

@@ -239,11 +239,11 @@ function checkNames(
     ...parameterSpecs(config).map(({ name }) => name),
     findArchitecture(config).head,
   ]);
-  const other = [...tensors.keys()].find((name) => !names.has(name) && !ignored.test(name));
-  if (other === undefined) return;
+  const extra = [...tensors.keys()].find((name) => !names.has(name) && !ignored.test(name));
+  if (extra === undefined) return;
   throw new InputError(
     `Cannot load "${where}" as it must hold the tensors of its architecture alone: it holds ` +
-      `"${other}"`,
+      `"${extra}"`,
     { where },
   );
 }

@@ -115,8 +115,8 @@ export async function loadCheckpointConfig(
   }
   const rope = (fields.rope_parameters ?? fields.rope_scaling ?? {}) as Record<string, unknown>;
   const ourNotes = fields.smalltalk as { switch?: unknown } | undefined;
-  const known = ARCHITECTURE_FIELDS.map(({ type }) => type.model_type);
-  const table = ARCHITECTURE_FIELDS[Math.max(0, known.indexOf(fields.model_type as string))];
+  const modelTypes = ARCHITECTURE_FIELDS.map(({ type }) => type.model_type);
+  const table = ARCHITECTURE_FIELDS[Math.max(0, modelTypes.indexOf(fields.model_type as string))];
   const { architecture, fixed, activations, sizes: ownSizes, derived } = table;
   const merged: Record<string, unknown> = {
     ...fields,
@@ -137,7 +137,7 @@ export async function loadCheckpointConfig(
       { where },
     );
   };
-  const types = ourNotes?.switch ? [SWITCH.model_type] : known;
+  const types = ourNotes?.switch ? [SWITCH.model_type] : modelTypes;
   check(
     "model_type",
     (actual) => types.includes(actual as string),

@@ -78,10 +78,10 @@ function makeAttention({ name, rms, bias, projection, dense, parts }: AttentionK
   return {
     name,
 
-    validate(config, what) {
+    validate(config, model) {
       const { hidden, heads, headSize, keyHeads = heads } = config;
-      const refuse = (must: string, is: string) =>
-        new InputError(`Cannot build ${what} as ${must}: ${is}`);
+      const refuse = (must: string, fact: string) =>
+        new InputError(`Cannot build ${model} as ${must}: ${fact}`);
       const sizes = `hidden is ${hidden}, heads is ${heads}`;
       if (headSize === undefined && hidden % heads !== 0) {
         throw refuse("hidden must be divisible by heads", sizes);
@@ -92,8 +92,8 @@ function makeAttention({ name, rms, bias, projection, dense, parts }: AttentionK
           : refuse("head size must be even for rotary positions", `head size is ${headSize}`);
       }
       if (heads % keyHeads !== 0) {
-        const is = `heads is ${heads}, key-value heads is ${keyHeads}`;
-        throw refuse("heads must be divisible by key-value heads", is);
+        const fact = `heads is ${heads}, key-value heads is ${keyHeads}`;
+        throw refuse("heads must be divisible by key-value heads", fact);
       }
     },
 

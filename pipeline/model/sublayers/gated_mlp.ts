@@ -26,11 +26,11 @@ const MULTIPLE = 4;
 export const gatedMlp: Sublayer = {
   name: "gated-mlp",
 
-  validate({ intermediate }, what) {
+  validate({ intermediate }, model) {
     const inner = intermediate ?? 0;
     if (Number.isSafeInteger(inner) && inner > 0 && inner % MULTIPLE === 0) return;
     throw new InputError(
-      `Cannot build ${what} as its intermediate size must be a multiple of ${MULTIPLE}: ` +
+      `Cannot build ${model} as its intermediate size must be a multiple of ${MULTIPLE}: ` +
         `it is ${intermediate}`,
     );
   },

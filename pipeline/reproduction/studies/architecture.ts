@@ -74,8 +74,8 @@ export const architecture: Study = {
     const neox = outcomes.filter((outcome) => !isLlama(outcome));
     const llama = outcomes.filter(isLlama);
     const both: [string, Outcome[]][] = [["Llama", llama], ["GPT-NeoX", neox]];
-    const isAhead = (what: string, way: "mixture" | "dense") => ({
-      claim: `${what} of Llama's shape beats that of GPT-NeoX's, with every seed`,
+    const isAhead = (subject: string, way: "mixture" | "dense") => ({
+      claim: `${subject} of Llama's shape beats that of GPT-NeoX's, with every seed`,
       paper: NOT_REPORTED,
       ...perSeed(both, { way }),
     });

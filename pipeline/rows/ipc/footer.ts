@@ -60,18 +60,18 @@ export function checkFooter(name: string, footer: Uint8Array, contents: FileCont
 
 function checkPlaces(
   name: string,
-  what: string,
+  kind: string,
   listed: readonly MessagePlace[],
   read: readonly MessagePlace[],
 ): void {
   if (listed.length !== read.length) {
-    throw otherFooter(name, `it tells of ${listed.length} ${what}, there are ${read.length}`);
+    throw otherFooter(name, `it tells of ${listed.length} ${kind}, there are ${read.length}`);
   }
   for (const [i, { offset, metaDataLength, bodyLength }] of listed.entries()) {
     const place = read[i];
     const isSame = offset === place.offset && metaDataLength === place.metaDataLength &&
       bodyLength === place.bodyLength;
-    if (!isSame) throw otherFooter(name, `it tells of other ${what}`);
+    if (!isSame) throw otherFooter(name, `it tells of other ${kind}`);
   }
 }
 

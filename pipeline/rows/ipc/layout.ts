@@ -196,9 +196,9 @@ class ColumnWalk {
       ["buffers", this.#buffer, buffers.length],
       ["counts of buffers of views", this.#variadic, variadicBufferCounts.length],
     ];
-    for (const [what, used, has] of counts) {
+    for (const [parts, used, has] of counts) {
       if (used === has) continue;
-      throw unreadable(where, `it must have ${used} ${what}, as its schema says`, `it has ${has}`);
+      throw unreadable(where, `it must have ${used} ${parts}, as its schema says`, `it has ${has}`);
     }
   }
 
@@ -244,9 +244,11 @@ class ColumnWalk {
     const { header: { compression }, body } = this.batch;
     const stored = body!.subarray(region.offset, region.offset + region.length);
     if (compression === null || region.length === 0) return stored;
-    const rest = stored.slice(COMPRESSED_PREFIX);
+    const compressed = stored.slice(COMPRESSED_PREFIX);
     const isPlain = new DataView(stored.buffer, stored.byteOffset).getBigInt64(0, true) === -1n;
-    const bytes = isPlain ? rest : compressionRegistry.get(compression.type)!.decode!(rest);
+    const bytes = isPlain
+      ? compressed
+      : compressionRegistry.get(compression.type)!.decode!(compressed);
     if (bytes.length === this.#size(region)) return bytes;
     throw new RangeError(`a buffer has ${bytes.length} bytes, it names ${this.#size(region)}`);
   }
@@ -284,12 +286,14 @@ function checkValidity(where: string, bits: Uint8Array, rows: number, nullCount:
 
 function countBits(byte: number): number {
   let count = 0;
-  for (let rest = byte; rest > 0; rest &= rest - 1) count++;
+  for (let bits = byte; bits > 0; bits &= bits - 1) count++;
   return count;
 }
 
 const hasOffsets = (type: DataType): boolean =>
-  [DataType.isUtf8, DataType.isBinary, DataType.isList, DataType.isMap].some((is) => is(type)) ||
+  [DataType.isUtf8, DataType.isBinary, DataType.isList, DataType.isMap].some((matches) =>
+    matches(type)
+  ) ||
   isLarge(type);
 
 const isLarge = (type: DataType): boolean =>
@@ -307,12 +311,12 @@ function checkOffsets(
   rows: number,
   most: number,
 ): void {
-  let before: number | bigint = offsets[0];
-  for (let row = 1; row <= rows && before >= 0; row++) {
-    before = offsets[row] < before ? -1 : offsets[row];
+  let previous: number | bigint = offsets[0];
+  for (let row = 1; row <= rows && previous >= 0; row++) {
+    previous = offsets[row] < previous ? -1 : offsets[row];
   }
-  if (before >= 0 && before <= most) return;
-  const fact = before < 0 ? "they do not" : `the last is ${before}`;
+  if (previous >= 0 && previous <= most) return;
+  const fact = previous < 0 ? "they do not" : `the last is ${previous}`;
   throw unreadable(where, `its offsets must rise from 0 to at most ${most}`, fact);
 }
 

@@ -122,8 +122,8 @@ function describeLead({ expert, scores, margin, runnerUp, prefixTokens, cost }: 
     const nats = margin.toFixed(1);
     return `its router finds ${beginning} ${nats} nats likelier than that of expert ${runnerUp}`;
   }
-  const [own, less] = [-scores[expert], margin].map((value) => Number(value.toPrecision(3)));
-  return `the ${cost} of ${beginning} is ${own}, ${less} less than that of expert ${runnerUp}`;
+  const [itsCost, less] = [-scores[expert], margin].map((value) => Number(value.toPrecision(3)));
+  return `the ${cost} of ${beginning} is ${itsCost}, ${less} less than that of expert ${runnerUp}`;
 }
 
 /** Describes who writes, or would, and why. */

@@ -84,12 +84,12 @@ function readRouting(routing: Routing): Writer {
 }
 
 async function* events(body: ReadableStream<Uint8Array>): AsyncGenerator<StreamEvent> {
-  let rest = "";
+  let pending = "";
   const reader = body.pipeThrough(new TextDecoderStream() as TransformStream<Uint8Array, string>)
     .getReader();
   for (let part = await reader.read(); !part.done; part = await reader.read()) {
-    const whole = (rest + part.value).split("\n\n");
-    rest = whole.pop()!;
+    const whole = (pending + part.value).split("\n\n");
+    pending = whole.pop()!;
     for (const event of whole) {
       const data = event.slice("data: ".length);
       if (data !== "[DONE]") yield JSON.parse(data);

@@ -115,8 +115,8 @@ async function checkServed(
   }
   const ids = serveExperts ?? [...Array(experts).keys()];
   const dense = await mixture.dense();
-  const there = new Set(await mixture.present());
-  const present = ids.filter((id) => there.has(id));
+  const presentIds = new Set(await mixture.present());
+  const present = ids.filter((id) => presentIds.has(id));
   if (!upstreams?.addresses.size) await mixture.checkRoom([...present, ...dense]);
   if (upstreams?.addresses.size || dense.length + present.length > 0) return;
   throw new InputError(`Cannot serve "${run}" as an expert of it must be trained: none is`, {

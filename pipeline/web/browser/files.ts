@@ -86,8 +86,8 @@ export class SiteFiles {
     const names = new Map<string, boolean>();
     for (const path of this.#paths()) {
       if (!path.startsWith(`${folder}/`)) continue;
-      const [name, ...rest] = path.slice(folder.length + 1).split("/");
-      names.set(name, rest.length > 0);
+      const [name, ...below] = path.slice(folder.length + 1).split("/");
+      names.set(name, below.length > 0);
     }
     return Array.from(names, ([name, isDirectory]) => ({
       name,
@@ -125,9 +125,9 @@ export class SiteFiles {
 
   async #fetch(path: string): Promise<Uint8Array<ArrayBuffer>> {
     const { bytes: total, sha256 } = this.site.files[path];
-    const before = await kept(sha256);
-    if (before) {
-      const data = new Uint8Array(await before.arrayBuffer());
+    const cached = await kept(sha256);
+    if (cached) {
+      const data = new Uint8Array(await cached.arrayBuffer());
       if (await hash(data) === sha256) return data;
     }
     const where = new URL(path, this.base).href;

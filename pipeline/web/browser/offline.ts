@@ -21,7 +21,7 @@ export async function keepOffline(): Promise<void> {
 
 /** Answers for the page, once a worker. */
 export function answerOffline(worker: ServiceWorkerGlobalScope): void {
-  const own = new Set(PAGE.map((path) => new URL(path, worker.location.href).href));
+  const pagePaths = new Set(PAGE.map((path) => new URL(path, worker.location.href).href));
   worker.addEventListener("install", (event) => {
     event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(PAGE)));
     worker.skipWaiting();
@@ -29,7 +29,7 @@ export function answerOffline(worker: ServiceWorkerGlobalScope): void {
   worker.addEventListener("activate", (event) => event.waitUntil(worker.clients.claim()));
   worker.addEventListener("fetch", (event) => {
     const { request } = event;
-    if (own.has(request.url)) event.respondWith(fromNetwork(request));
+    if (pagePaths.has(request.url)) event.respondWith(fromNetwork(request));
   });
 }
 
@@ -40,8 +40,8 @@ async function fromNetwork(request: Request): Promise<Response> {
     if (response.ok) await cache.put(request, response.clone());
     return response;
   } catch (error) {
-    const before = await cache.match(request);
-    if (before) return before;
+    const cached = await cache.match(request);
+    if (cached) return cached;
     throw error;
   }
 }

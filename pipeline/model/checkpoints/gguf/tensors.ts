@@ -126,7 +126,7 @@ export function describeModel(
     architecture,
     refuse(`its model_type must be ${names}`, `it is ${JSON.stringify(fields.model_type)}`),
   );
-  const { name: own, metadata, rowOrder, tied } = architecture;
+  const { name: architectureName, metadata, rowOrder, tied } = architecture;
   const tensors = Array.from(weights, ([name, tensor]): GgufTensor => {
     const named = nameTensor(name);
     ensure(named, refuse("it must know all tensors", `it has none like "${name}"`));
@@ -138,9 +138,14 @@ export function describeModel(
   if (embedding && !tied && !tensors.some(({ name }) => name === HEAD)) {
     tensors.push({ ...embedding, name: HEAD });
   }
-  const sizes = Object.entries(metadata(fields)).map(([name, value]) => [`${own}.${name}`, value]);
+  const sizes = Object.entries(metadata(fields)).map((
+    [name, value],
+  ) => [`${architectureName}.${name}`, value]);
   return {
-    metadata: { "general.architecture": ["string", own], ...Object.fromEntries(sizes) },
+    metadata: {
+      "general.architecture": ["string", architectureName],
+      ...Object.fromEntries(sizes),
+    },
     tensors,
   };
 }

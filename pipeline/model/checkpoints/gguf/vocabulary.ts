@@ -98,16 +98,16 @@ export function vocabularyMetadata(
     refuse("llama.cpp must know its settings", `${foreign} is ${model[foreign!]}`),
   );
   const meaning = canonical(withoutOffsets(cutter));
-  const known = CUTTERS.find((one) => canonical(one.cutter) === meaning);
+  const listedCutter = CUTTERS.find((candidate) => canonical(candidate.cutter) === meaning);
   const names = CUTTERS.map(({ name }) => name).join(", ");
   ensure(
-    known,
+    listedCutter,
     refuse(
       `it must cut text into words as one of ${names} does`,
       `its pre_tokenizer is ${meaning}`,
     ),
   );
-  const { name: pre, wholeWords = false } = known;
+  const { name: pre, wholeWords = false } = listedCutter;
   const isWhole = model.ignore_merges === true;
   ensure(
     isWhole === wholeWords,
