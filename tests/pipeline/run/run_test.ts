@@ -243,7 +243,7 @@ Deno.test("a run's manifests are the same bytes whichever processes made it, in 
     assert(Object.values(one).some((text) => text.includes('"adapter"')));
     assertEquals(await readManifests(stopped), one);
 
-    // Scores by routers of another run are made of nothing whose manifest names an adapter.
+    // What is read of manifests that another process wrote is written again in their order.
     const sources = { flags: { ...flags, routers: `${whole}/partitioner` } };
     const run = `${folder}/parts`;
     for (const index of [2, 1]) await makePartition({ run, sources, part: { index, of: 2 } });
