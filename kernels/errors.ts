@@ -126,8 +126,8 @@ export abstract class ExplainedError extends Error {
 export class InputError extends ExplainedError {}
 
 /** Throws an {@linkcode InputError} unless something holds. */
-export function ensure(holds: unknown, what: Text, explanation?: Explanation): asserts holds {
-  if (!holds) throw new InputError(what, explanation);
+export function ensure(holds: unknown, fact: Text, explanation?: Explanation): asserts holds {
+  if (!holds) throw new InputError(fact, explanation);
 }
 
 /**

@@ -48,7 +48,7 @@ const SLURM = ["slurmPartition", "expertsAtOnce", "time", "gres", "container"] a
 
 /**
  * Gives the plan that options say, those of them that were given, without what was `denied`, and
- * otherwise the one of `before`. Throws an `InputError` where a name is unknown or a folder is
+ * otherwise the one of `earlierPlan`. Throws an `InputError` where a name is unknown or a folder is
  * missing, and where settings are to be written by a dry run.
  */
 export function readPlan(
@@ -88,9 +88,9 @@ export function readPlan(
  */
 function overlaid<Said extends object>(
   earlier: Said | undefined,
-  given: unknown[][],
+  changes: unknown[][],
 ): Said | undefined {
-  const all = Object.entries({ ...earlier, ...Object.fromEntries(given) })
+  const all = Object.entries({ ...earlier, ...Object.fromEntries(changes) })
     .filter(([, value]) => value !== undefined);
   return all.length > 0 ? Object.fromEntries(all) as Said : undefined;
 }

@@ -54,12 +54,12 @@ async function trainedBits(gpu: Gpu, seeds: readonly number[]): Promise<string[]
     settings: { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1, clip: 1 },
   });
   try {
-    const own = Uint32Array.from(
+    const computed = Uint32Array.from(
       { length: batch * MODEL.context },
       (_, i) => (i * i + 3 * i) % MODEL.vocabulary,
     );
     const input = {
-      tokens: Uint32Array.from(seeds.flatMap(() => [...own])),
+      tokens: Uint32Array.from(seeds.flatMap(() => [...computed])),
       lengths: Uint32Array.from(seeds.flatMap(() => [MODEL.context, MODEL.context - 7])),
     };
     for (const rate of [0.01, 0.01]) trainer.step(input, rate);

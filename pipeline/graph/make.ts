@@ -253,9 +253,9 @@ class Process {
         const files = await noteFiles(folder, notes[i]);
         const result = results[i] as Record<string, unknown>;
         const identity = { key, name, revision, settings: { ...settings }, inputs, files, result };
-        const before = await this.#inheritedDevice(node);
-        this.#tellDriver(node, before);
-        const manifest = await writeManifest(folder, identity, this.#device ?? before);
+        const earlier = await this.#inheritedDevice(node);
+        this.#tellDriver(node, earlier);
+        const manifest = await writeManifest(folder, identity, this.#device ?? earlier);
         const replace = state === "damaged" || walk.isAgain(name);
         walk.made(node, await publish(work.run, name, folder, manifest, replace));
         await removeScratch(work.run, name, scratch);
@@ -293,12 +293,12 @@ class Process {
   }
 
   /** Reports once where a node was made by another version of the driver than what it is made of. */
-  #tellDriver({ name }: Node, before: Device): void {
-    const now = this.#device;
-    if (this.#isTold || now?.adapter === undefined || before.driver === undefined) return;
-    if (before.driver === (now.driver ?? before.driver)) return;
+  #tellDriver({ name }: Node, earlier: Device): void {
+    const current = this.#device;
+    if (this.#isTold || current?.adapter === undefined || earlier.driver === undefined) return;
+    if (earlier.driver === (current.driver ?? earlier.driver)) return;
     this.#isTold = true;
-    const drivers = `${now.driver}, what it is made of with ${before.driver}`;
+    const drivers = `${current.driver}, what it is made of with ${earlier.driver}`;
     const message = `"${name}" is made with ${drivers}: results may differ in their last bits`;
     this.work.emit({ type: "warning", message });
   }
@@ -338,7 +338,7 @@ function missing(folder: string, { state, because }: NodeState): InputError {
 /** How far a stage has come. */
 interface StageProgress {
   nodes: number;
-  made: Set<string>;
+  madeNodes: Set<string>;
   result: Record<string, unknown>;
   began?: number;
   from: Set<string>;
@@ -353,7 +353,7 @@ class StageEvents {
       if (given) continue;
       const fresh = () => ({
         nodes: 0,
-        made: new Set<string>(),
+        madeNodes: new Set<string>(),
         result: {},
         from: new Set<string>(),
       });
@@ -377,10 +377,10 @@ class StageEvents {
   /** Notes that a node is there. Returns whether that is news. */
   isMade({ name, maker: { stage }, given }: Node, walk: Walk): boolean {
     const progress = this.#stages.get(stage);
-    if (given || !progress || progress.made.has(name)) return false;
-    progress.made.add(name);
+    if (given || !progress || progress.madeNodes.has(name)) return false;
+    progress.madeNodes.add(name);
     addResult(progress.result, walk.manifest(name).result);
-    if (progress.made.size < progress.nodes) return true;
+    if (progress.madeNodes.size < progress.nodes) return true;
     const { began, from, result } = progress;
     const seconds = began === undefined ? {} : { seconds: (performance.now() - began) / 1000 };
     const copied = began === undefined && from.size > 0 ? { from: [...from] } : {};
@@ -393,7 +393,7 @@ class StageEvents {
   emit(stage: string, event: RunEvent): void {
     const progress = this.#stages.get(stage)!;
     const isOne = event.type !== "progress" || progress.nodes === 1;
-    this.tell(isOne ? event : { ...event, node: progress.made.size, nodes: progress.nodes });
+    this.tell(isOne ? event : { ...event, node: progress.madeNodes.size, nodes: progress.nodes });
   }
 }
 

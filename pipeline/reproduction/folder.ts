@@ -192,8 +192,8 @@ export async function readKnown(...folders: string[]): Promise<SearchResults> {
 /** Gives the files of what searches found: the same text in whichever order that was. */
 export const knownFiles = (searches: SearchResults): [file: string, text: string][] =>
   Object.entries(searches).filter(([, byRecipe]) => Object.keys(byRecipe).length > 0).map(
-    ([key, found]) => {
-      const sorted = Object.entries(found).sort(([a], [b]) => a < b ? -1 : 1);
+    ([key, result]) => {
+      const sorted = Object.entries(result).sort(([a], [b]) => a < b ? -1 : 1);
       return [`${key}.json`, jsonText({ format: FORMAT, [key]: Object.fromEntries(sorted) })];
     },
   );

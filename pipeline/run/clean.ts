@@ -154,9 +154,9 @@ async function* scratchFiles(run: string, keep: number): AsyncGenerator<Left> {
     const states = paths.map((path) => basename(path));
     // Of an incomplete training the folder that was written last is that of its present settings.
     // It may take the place of a complete one.
-    const made = await readManifest(`${run}/${node}`).catch(() => null);
+    const manifest = await readManifest(`${run}/${node}`).catch(() => null);
     const last = paths.length > 0 ? await writtenAt(paths[0]) : 0;
-    const isMade = made !== null && await writtenAt(`${run}/${node}/${MANIFEST}`) > last;
+    const isMade = manifest !== null && await writtenAt(`${run}/${node}/${MANIFEST}`) > last;
     const stay = isMade || goingOn.has(node) ? keep : Math.max(keep, KEPT_TO_GO_ON);
     if (states.length > 0) goingOn.add(node);
     for await (const file of filesUnder(folder)) {

@@ -56,7 +56,7 @@ export async function findCopies(
   documents: () => AsyncIterable<Row>,
   forgotten: readonly Row[],
   rule: CopyRule,
-  known: Passages,
+  knownPassages: Passages,
 ): Promise<{ copies: FoundCopy[]; passages: Passages }> {
   const ids = new Set(forgotten.map(({ document }) => document));
   const texts = new Map<bigint, string>();
@@ -71,14 +71,14 @@ export async function findCopies(
     if (equal && !ids.has(document)) equals.set(document, equal);
   }
   const search = new CopySearch(all, rule);
-  const found = new Map<bigint, Pick<FoundCopy, "kind" | "share" | "of" | "line">>();
+  const matches = new Map<bigint, Pick<FoundCopy, "kind" | "share" | "of" | "line">>();
   for await (const { document, text } of readRunText(run, configuration)) {
     if (ids.has(document)) continue;
     const equal = equals.get(document);
     const likeness = equal ? undefined : search.find(text);
     if (!equal && !likeness) continue;
     const { path, place } = equal ?? forgotten[likeness!.of];
-    found.set(document, {
+    matches.set(document, {
       kind: likeness?.kind ?? "exact",
       share: likeness?.share ?? 1,
       of: {
@@ -89,10 +89,10 @@ export async function findCopies(
     });
   }
   const rows = new Map<bigint, Row>();
-  if (found.size > 0) {
-    for await (const row of documents()) if (found.has(row.document)) rows.set(row.document, row);
+  if (matches.size > 0) {
+    for await (const row of documents()) if (matches.has(row.document)) rows.set(row.document, row);
   }
-  const copies = Array.from(found, ([document, own]): FoundCopy => {
+  const copies = Array.from(matches, ([document, match]): FoundCopy => {
     const { path, place, side, expert, shares } = rows.get(document)!;
     return {
       document: String(document),
@@ -100,12 +100,12 @@ export async function findCopies(
       place,
       side,
       expert: expert === "mixed" ? shares : expert,
-      ...own,
+      ...match,
     };
   });
   return {
     copies,
-    passages: hashPassages(all, rule, known),
+    passages: hashPassages(all, rule, knownPassages),
   };
 }
 
@@ -132,8 +132,8 @@ export async function checkAdded(
       if (at < 0) continue;
       const fact = isEqual ? "has its text" : "holds a passage of it";
       const line = `"${showLine(text, at)}"`;
-      const what = `what is forgotten must stay away: number ${shown} ${fact}, ${line}`;
-      throw new InputError(`Cannot add "${path}" as ${what}`, {
+      const rule = `what is forgotten must stay away: number ${shown} ${fact}, ${line}`;
+      throw new InputError(`Cannot add "${path}" as ${rule}`, {
         where: path,
         remedy: "leave that document out",
       });

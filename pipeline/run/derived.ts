@@ -114,8 +114,8 @@ export async function* readPairs(
 ): AsyncGenerator<Document> {
   const write = await openTemplate(template);
   for (const file of files) {
-    const known = /\.parquet$/i.test(file.path) ? undefined : file;
-    for await (const { record, place } of readRecords(file.path, known)) {
+    const textFile = /\.parquet$/i.test(file.path) ? undefined : file;
+    for await (const { record, place } of readRecords(file.path, textFile)) {
       const { prompt, response } = "messages" in record
         ? fromMessages(record.messages, write)
         : record;
@@ -145,9 +145,9 @@ function fromMessages(
 ): Record<string, unknown> {
   const all = Array.isArray(messages) ? messages.filter(isObject) : [];
   const last = all.at(-1);
-  const before = all.slice(0, -1);
-  return last?.role === "assistant" && before.length > 0
-    ? { prompt: write(before), response: last.content }
+  const earlier = all.slice(0, -1);
+  return last?.role === "assistant" && earlier.length > 0
+    ? { prompt: write(earlier), response: last.content }
     : {};
 }
 
@@ -203,14 +203,14 @@ export async function derivedText(
     );
     return await textIn(run, node, blockBytes);
   }
-  const before = blocks.map(toBlock);
-  const own = added.length > 0 ? { ...configuration, input: added } : configuration;
+  const recordedBlocks = blocks.map(toBlock);
+  const ownConfiguration = added.length > 0 ? { ...configuration, input: added } : configuration;
   if (options.recorded || added.length === 0) {
-    const text = await recordedText(run, own);
-    return { ...text, blocks: text.blocks ?? before };
+    const text = await recordedText(run, ownConfiguration);
+    return { ...text, blocks: text.blocks ?? recordedBlocks };
   }
-  const text = await lookAtText(run, own, {}, { ...options, others: before });
-  return { ...text, blocks: text.blocks && [...before, ...text.blocks] };
+  const text = await lookAtText(run, ownConfiguration, {}, { ...options, others: recordedBlocks });
+  return { ...text, blocks: text.blocks && [...recordedBlocks, ...text.blocks] };
 }
 
 /**
@@ -227,17 +227,17 @@ export async function derivedNodes(
   const { away } = derivation;
   const blocks = text.blocks!;
   const count = tuned ? 0 : derivation.blocks.length;
-  const [before, more] = [blocks.slice(0, count), blocks.slice(count)];
-  const own = { ...configuration, routers: "", prices: "" };
+  const [keptBlocks, addedBlocks] = [blocks.slice(0, count), blocks.slice(count)];
+  const ownConfiguration = { ...configuration, routers: "", prices: "" };
   const graph = graphOf({
     run,
-    configuration: own,
+    configuration: ownConfiguration,
     text,
     blocks,
     ...tuned ? { prompts: true } : { grouped },
     away,
   });
-  const added = { ...graph, blocks: more };
+  const added = { ...graph, blocks: addedBlocks };
   const ids = forgotten.map(({ document }) => BigInt(document));
   const idsByBlock = Map.groupBy(ids, (id) => Number(id >> 24n));
   const keepBlock = (stage: string, name: string, block: Block) => {
@@ -249,18 +249,18 @@ export async function derivedNodes(
   const nodes = [
     ...text.unpacked,
     tokenizerBefore(derivation),
-    ...before.map((block) => keepBlock(TOKENIZE, tokensNode(block), block)),
+    ...keptBlocks.map((block) => keepBlock(TOKENIZE, tokensNode(block), block)),
     ...tokenizeNodes(added),
     ...[sequencesNode(graph), indexNode(graph)],
-    ...fresh || newExpert ? [learnedNode(configuration, derivation, more)] : [],
+    ...fresh || newExpert ? [learnedNode(configuration, derivation, addedBlocks)] : [],
     ...split === null ? [] : await dividedNodes(graph, derivation, [split]),
     ...renumbered ? [routersNode(derivation)] : [],
     ...renumbered || fresh
       ? []
       : [keptNode(LEARN, PARTITIONER, derivation, { where: derivation.partitioner })],
-    ...renumbered ? [] : before.map((block) => keepBlock(SCORE, scoresNode(block), block)),
+    ...renumbered ? [] : keptBlocks.map((block) => keepBlock(SCORE, scoresNode(block), block)),
     ...await scoreNodes(renumbered ? graph : added),
-    ...tuned ? await assignNodes(graph) : [derivedAssignment(graph, derivation, before)],
+    ...tuned ? await assignNodes(graph) : [derivedAssignment(graph, derivation, keptBlocks)],
     ...splitNodes(graph),
     ...[partIndexNode(graph), namesNode(graph)],
     ...beforeNodes(derivation),
@@ -330,7 +330,7 @@ const NEW = "branches/new";
  */
 function routersNode(derivation: Derivation): Node {
   const { kept, partitioner, change: { newExpert, split } } = derivation;
-  const origins = derivation.experts.map(({ was }) => was);
+  const origins = derivation.experts.map(({ was: origin }) => origin);
   const learned = newExpert ? NEW : split === null ? undefined : partitionerNode([split]);
   return {
     name: PARTITIONER,
@@ -338,25 +338,25 @@ function routersNode(derivation: Derivation): Node {
     settings: { kept: kept[partitioner], origins },
     revision: 1,
     maker: oneByOne(LEARN, async (making) => {
-      const before = await nodeBefore(derivation, partitioner);
+      const earlier = await nodeBefore(derivation, partitioner);
       const hashes: string[] = [];
       let next = 0;
       for (const [router, origin] of origins.entries()) {
         const isOwn = origin === null || origin === split;
         const from = `${routerFolder(isOwn ? next++ : origin)}/`;
         const to = `${routerFolder(router)}/`;
-        const { files } = isOwn ? making.manifest(learned!) : before.manifest;
+        const { files } = isOwn ? making.manifest(learned!) : earlier.manifest;
         for (
           const [file, note] of Object.entries(files).filter(([file]) => file.startsWith(from))
         ) {
-          const path = `${isOwn ? making.path(learned!) : before.path}/${file}`;
+          const path = `${isOwn ? making.path(learned!) : earlier.path}/${file}`;
           await making.link(path, file.replace(from, to), note);
         }
         hashes.push(files[`${from}model.safetensors`].sha256);
       }
-      const known = (await readDescription(before.path))!;
-      await writeDescription(making.folder, { ...known, experts: origins.length });
-      return { ...before.manifest.result, routers: routersHash(hashes) };
+      const description = (await readDescription(earlier.path))!;
+      await writeDescription(making.folder, { ...description, experts: origins.length });
+      return { ...earlier.manifest.result, routers: routersHash(hashes) };
     }),
   };
 }
@@ -405,9 +405,13 @@ function learnedNode(
  * Makes the node of the assignment of all blocks, of which those of `before` are in the other run
  * as well.
  */
-function derivedAssignment(graph: GraphOf, derivation: Derivation, before: readonly Block[]): Node {
+function derivedAssignment(
+  graph: GraphOf,
+  derivation: Derivation,
+  keptBlocks: readonly Block[],
+): Node {
   const { renumbered, change: { split, forgotten }, experts: { length: experts } } = derivation;
-  const origins = derivation.experts.map(({ was }) => was);
+  const origins = derivation.experts.map(({ was: origin }) => origin);
   return {
     name: assignmentNode(),
     needs: [...graph.blocks.map(scoresNode), ...split === null ? [] : [assignmentNode([split])]],
@@ -417,11 +421,11 @@ function derivedAssignment(graph: GraphOf, derivation: Derivation, before: reado
       method: "derived",
       experts,
       order: hashOrder(graph.blocks.map(({ name }) => name)),
-      kept: keysBefore(derivation, before),
+      kept: keysBefore(derivation, keptBlocks),
       forgotten: sha256(forgotten.map(({ document }) => document).join()),
     },
     revision: 1,
-    maker: oneByOne(ASSIGN, (making) => assign(making, graph.blocks, derivation, before)),
+    maker: oneByOne(ASSIGN, (making) => assign(making, graph.blocks, derivation, keptBlocks)),
   };
 }
 
@@ -435,7 +439,7 @@ async function dividedNodes(
   branch: Branch,
 ): Promise<Node[]> {
   const two = { experts: 2, start: "ctbm", fixed: false } as const;
-  const own: GraphOf = {
+  const branchGraph: GraphOf = {
     ...graph,
     configuration: { ...graph.configuration, ...two, partitioner: "em" },
     branch,
@@ -450,7 +454,12 @@ async function dividedNodes(
       return {};
     }),
   };
-  return [root, ...learnNodes(own), ...await scoreNodes(own), ...await assignNodes(own)];
+  return [
+    root,
+    ...learnNodes(branchGraph),
+    ...await scoreNodes(branchGraph),
+    ...await assignNodes(branchGraph),
+  ];
 }
 
 /** Gives where the assignment of a block lies in the other run. */
@@ -484,28 +493,31 @@ async function assign(
   making: Making,
   blocks: readonly Block[],
   derivation: Derivation,
-  before: readonly Block[],
+  keptBlocks: readonly Block[],
 ): Promise<Record<string, unknown>> {
   const { change: { split, dropped }, experts: { length: experts } } = derivation;
-  const origins = derivation.experts.map(({ was }) => was);
-  const known = await pricesBefore(derivation, before);
-  const prices = known && origins.map((origin) => origin === null ? 0 : known.prices[origin]);
+  const origins = derivation.experts.map(({ was: origin }) => origin);
+  const earlierPrices = await pricesBefore(derivation, keptBlocks);
+  const prices = earlierPrices &&
+    origins.map((origin) => origin === null ? 0 : earlierPrices.prices[origin]);
   const divided = split === null ? undefined : [split];
-  using halved = divided && await openAssigned(making, { branch: divided, blocks: before }, TRAIN);
+  using halved = divided &&
+    await openAssigned(making, { branch: divided, blocks: keptBlocks }, TRAIN);
   const halves = halved?.read(halved.numbers(), ["expert"]).expert.values();
-  const numberOf = (was: number) => { // of now
-    if (was === split) return [split, experts - 1][halves!.next().value!];
-    return was === dropped ? NOBODY : origins.indexOf(was);
+  const numberOf = (origin: number) => { // of now
+    if (origin === split) return [split, experts - 1][halves!.next().value!];
+    return origin === dropped ? NOBODY : origins.indexOf(origin);
   };
   const chosenBy = new Map<Block, Uint16Array>();
   const loads = new Array<number>(experts).fill(0);
   for (const [i, block] of blocks.entries()) {
     using rows = await openNeeded(making, [{ need: scoresNode(block), file: TRAIN }]);
-    const chosen = i < before.length
+    const chosen = i < keptBlocks.length
       ? (await expertsBefore(derivation, block, rows)).map(numberOf)
       : new Uint16Array(rows.count).fill(origins.includes(null) ? experts - 1 : NOBODY);
     for (const expert of chosen) if (expert !== NOBODY) loads[expert]++;
-    const scores = i < before.length && (await nodeBefore(derivation, scoresNode(block))).manifest;
+    const scores = i < keptBlocks.length &&
+      (await nodeBefore(derivation, scoresNode(block))).manifest;
     const isSame = scores && hashFiles(scores) === hashFiles(making.manifest(scoresNode(block)));
     // As its rows and their scores are those of the other run.
     if (isSame) await linkBlock(making, derivation, block);
@@ -513,12 +525,12 @@ async function assign(
   }
   const moved = dropped === null ? undefined : origins.map((): bigint[] => []);
   let lineage: Lineage | undefined;
-  for (const [block, own] of chosenBy) {
+  for (const [block, chosen] of chosenBy) {
     for (const [side, file] of SIDES) {
       using rows = await openNeeded(making, [{ need: scoresNode(block), file }]);
-      if (side === "train") assignOpen(rows, own, { prices, loads, moved });
+      if (side === "train") assignOpen(rows, chosen, { prices, loads, moved });
       lineage = rows.lineage!;
-      const assigned = assignedRows(rows, experts, side === "train" ? own : undefined);
+      const assigned = assignedRows(rows, experts, side === "train" ? chosen : undefined);
       await writeAssigned(making, { blocks: [block] }, side, assigned);
     }
   }
@@ -527,8 +539,13 @@ async function assign(
     await writeRows(making, movedFile(expert, experts), [table]);
   }
   if (prices) {
-    const partitioner = lineage?.routers ?? known!.partitioner;
-    await writePrices(`${making.folder}/${PRICES}`, { ...known!, experts, partitioner, prices });
+    const partitioner = lineage?.routers ?? earlierPrices!.partitioner;
+    await writePrices(`${making.folder}/${PRICES}`, {
+      ...earlierPrices!,
+      experts,
+      partitioner,
+      prices,
+    });
   }
   return { sequences: loads.reduce((a, b) => a + b, 0), experts, loads };
 }
@@ -543,11 +560,11 @@ async function expertsBefore(
   rows: Rows,
 ): Promise<Uint16Array> {
   const { node, file } = placeBefore(derivation, block);
-  using before = await openBefore(derivation, node, file("train"));
-  const all = before.numbers();
-  const { expert } = before.read(all, ["expert"]);
-  if (rows.count === before.count) return expert;
-  const { sequence } = before.read(all, ["sequence"]);
+  using assigned = await openBefore(derivation, node, file("train"));
+  const all = assigned.numbers();
+  const { expert } = assigned.read(all, ["expert"]);
+  if (rows.count === assigned.count) return expert;
+  const { sequence } = assigned.read(all, ["sequence"]);
   const stay = new Set(rows.read(rows.numbers(), ["sequence"]).sequence);
   return expert.filter((_, row) => stay.has(sequence[row]));
 }

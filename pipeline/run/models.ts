@@ -165,7 +165,7 @@ export async function tokensOfRun(run: string): Promise<string[]> {
   );
 }
 
-/** Throws an `InputError` where a run has no such expert; `what` is what is to be done to it. */
+/** Throws an `InputError` where a run has no such expert; `verb` names what is to be done to it. */
 export function checkExpert(verb: string, run: string, expert: number, experts: number): void {
   const rule = `it must be one of 0 to ${experts - 1}: the run "${run}" has ${experts} experts`;
   const isOne = Number.isSafeInteger(expert) && expert >= 0 && expert < experts;

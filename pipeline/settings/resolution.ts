@@ -94,21 +94,21 @@ function checkTogether(c: Configuration): void {
   };
   rule(c.prefix <= c.sequenceLength, "route by a prefix", "prefix", "at most", "sequenceLength");
   for (
-    const [role, what] of [["router", "build the routers"], [
+    const [role, verb] of [["router", "build the routers"], [
       "expert",
       "build the experts",
     ]] as const
   ) {
     const even = c[`${role}HeadSize`] > 0 || c[`${role}Hidden`] / c[`${role}Heads`] % 2 === 0;
-    rule(even, what, `${role}Hidden`, EVEN, `${role}Heads`);
+    rule(even, verb, `${role}Hidden`, EVEN, `${role}Heads`);
     const keys = c[`${role}KvHeads`];
     const shares = keys === 0 || c[`${role}Heads`] % keys === 0;
-    rule(shares, what, `${role}Heads`, "a multiple of", `${role}KvHeads`);
+    rule(shares, verb, `${role}Heads`, "a multiple of", `${role}KvHeads`);
     const architecture = c[`${role}Architecture`];
     for (const size of ["KvHeads", "HeadSize", "Intermediate", "RopeTheta"] as const) {
       const name = `${role}${size}` as const;
       const needs = say`${setting(name)} needs ${setting(`${role}Architecture`, "llama")}`;
-      const fact = say`Cannot ${what} as ${needs}: it is ${architecture}`;
+      const fact = say`Cannot ${verb} as ${needs}: it is ${architecture}`;
       ensure(
         architecture !== FIELDS[`${role}Architecture`].default || isDefault(name, c[name]),
         fact,

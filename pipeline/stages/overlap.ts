@@ -263,11 +263,11 @@ async function findPassages(all: Compared, kind: 13 | 8) {
   await all.join(kind, ["test", (document, kept) => {
     runs.set(document, (runs.get(document) ?? 0) + 1);
     kept?.push(document);
-  }], ["train", (one, kept = []) => {
+  }], ["train", (trainDocument, kept = []) => {
     for (let document; (document = kept.pop()) !== undefined;) {
-      const tally = shared.getOrInsertComputed(document, () => ({ count: 0, one }));
+      const tally = shared.getOrInsertComputed(document, () => ({ count: 0, one: trainDocument }));
       tally.count++;
-      tally.one = Math.min(tally.one, one);
+      tally.one = Math.min(tally.one, trainDocument);
     }
   }]);
   const pairs = [...shared].sort(([a], [b]) => a - b).map(([other, { count, one }]): Pair => ({

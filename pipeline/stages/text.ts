@@ -62,7 +62,7 @@ export const readingSettings = (configuration: Configuration): RunText["reading"
 /**
  * Looks at the text that settings name. With `keep`, hashes of files are kept in the run, so that a
  * second look is fast; with `check` what was kept is not believed. The blocks get other names than
- * those `others`.
+ * `otherBlocks`.
  */
 export async function lookAtText(
   run: string,

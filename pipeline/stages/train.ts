@@ -49,10 +49,10 @@ function targetSettings(
     ...expert === undefined ? ["experts"] as const : [],
   ];
   const values = names.map((name) => [name, configuration[name]]);
-  const more = before ? { before } : {};
+  const extra = before ? { before } : {};
   return {
     ...Object.fromEntries(values),
-    ...more,
+    ...extra,
     rate: peakRate({ rates, before }, configuration),
   };
 }

@@ -243,7 +243,7 @@ async function piecesOfGroups(
 
 /**
  * Gathers pieces into blocks of at most so many bytes, where no piece has more, with other names
- * than blocks that are there `others`. Throws an `InputError` where there are too many blocks.
+ * than the `present` blocks. Throws an `InputError` where there are too many blocks.
  */
 export function gatherBlocks(
   pieces: Iterable<Piece>,

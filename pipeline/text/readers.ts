@@ -123,7 +123,7 @@ async function* documentsIn(
     : format === "arrow"
     ? arrowRecords(path === STANDARD_INPUT ? standardInput() : path, name, wanted, {
       groups,
-      before: linesBefore,
+      rowsBefore: linesBefore,
     })
     : jsonRecords(bytes(), name, { from: lines?.from ?? 0, line: linesBefore + 1 });
   for await (const record of records) yield await toDocument(record);

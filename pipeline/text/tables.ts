@@ -23,7 +23,7 @@ export async function* arrowRecords(
   input: string | ReadableStream<Uint8Array>,
   name: string,
   wanted: readonly WantedField[],
-  { groups, before: rowsBefore = 0 }: { groups?: BatchRange; before?: number } = {},
+  { groups, rowsBefore: rowsBefore = 0 }: { groups?: BatchRange; rowsBefore?: number } = {},
 ): AsyncGenerator<Found> {
   let place = rowsBefore;
   for await (const batch of readArrow(input, name, groups)) {
