@@ -14,7 +14,6 @@ import {
   CHOICE_VALUES,
   packChoices,
   sampleTokens,
-  type TokenChoice,
 } from "../../kernels/sample_token/sample_token.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
 import type { AdapterKind } from "../../kernels/device/variants.ts";
@@ -33,7 +32,13 @@ export interface SlotTokens {
 }
 
 /** How the device chooses the tokens that it reads ahead. */
-export interface Ahead extends Omit<TokenChoice, "draw" | "vocabulary"> {
+export interface Ahead {
+  /** What logits are divided by; 0 takes the likeliest token. */
+  temperature: number;
+  /** Among that many likeliest tokens; 0 for all. */
+  topK: number;
+  /** Among the fewest tokens with that much probability. */
+  topP: number;
   /** Ids that may be chosen: those below it. Default: all. */
   vocabulary?: number;
   /** Most tokens to read ahead. */
@@ -42,8 +47,9 @@ export interface Ahead extends Omit<TokenChoice, "draw" | "vocabulary"> {
   draw(token: number): number;
 }
 
-/** Logits f32 `[vocabulary]` after a token, and the next one if the device has read it too. */
+/** What a sequence has after a token, and the next one if the device has read it too. */
 export interface ReadStep {
+  /** Logits f32 `[vocabulary]`. */
   logits: Float32Array;
   /** What the device chose, in f32: near the border of two tokens it may be the other one. */
   next?: number;
