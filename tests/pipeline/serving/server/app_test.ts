@@ -213,6 +213,20 @@ function reading() {
   return { admission, asked };
 }
 
+Deno.test("while the mixture is loaded, /health and all else is 503; /health is 200 after, and needs no key", async () => {
+  let service: Service | undefined = undefined;
+  const app = createApp({ ...LOADING, service: () => service, keys: ["the key"] });
+  const asked = async (path: string, headers?: HeadersInit) => {
+    const response = await app.fetch(new Request(`http://server${path}`, { headers }));
+    return [response.status, (await response.json()).error?.code];
+  };
+  assertEquals(await asked("/health"), [503, "loading"]);
+  assertEquals(await asked("/v1/models", { authorization: "Bearer the key" }), [503, "loading"]);
+  service = {} as Service;
+  assertEquals(await asked("/health"), [200, undefined]);
+  assertEquals(await asked("/v1/models"), [401, "invalid_api_key"]);
+});
+
 Deno.test("what turns text into tokens and back takes a place among those that wait", async () => {
   const { admission, asked } = reading();
   const both = async () => [

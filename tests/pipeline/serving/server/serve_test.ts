@@ -515,27 +515,6 @@ Deno.test("SIGTERM lets what runs come to its end, lets nothing in, and changes 
     assertEquals(await hashes(run), before);
   }));
 
-Deno.test("while the mixture is loaded, /health and all else is 503; /health is 200 after, and needs no key", () =>
-  inServingRun(3, async (run) => {
-    await Deno.writeTextFile(`${run}/keys`, "the key");
-    const last = `${run}/tokenizer_config.json`; // is read last; who reads a pipe waits for a writer
-    assertEquals((await new Deno.Command("mkfifo", { args: [last] }).output()).code, 0);
-    const reported = async (url: string, key?: string) => {
-      const response = await fetch(url, { headers: key ? { authorization: `Bearer ${key}` } : {} });
-      return [response.status, (await response.json()).error?.code];
-    };
-    const whileLoading = async (url: string) => {
-      for (let i = 0; i < 3; i++) assertEquals(await reported(`${url}/health`), [503, "loading"]);
-      assertEquals(await reported(`${url}/v1/models`, "the key"), [503, "loading"]);
-      await Deno.writeTextFile(last, "{}");
-    };
-    await serving(run, ["--api-key-file", `${run}/keys`], async ({ url }) => {
-      assertEquals(await reported(`${url}/health`), [200, undefined]);
-      assertEquals(await reported(`${url}/v1/models`), [401, "invalid_api_key"]);
-      assertEquals(await metric(url, "smalltalk_models_held"), 0);
-    }, whileLoading);
-  }));
-
 Deno.test("chats go by the tokenizer's template where it has one", () =>
   inServingRun(3, async (run) => {
     const template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}" +

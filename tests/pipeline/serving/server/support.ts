@@ -39,12 +39,11 @@ export async function metric(url: string, name: string): Promise<number> {
   return Number(text.split("\n").find((line) => line.startsWith(`${name} `))?.split(" ")[1]);
 }
 
-/** Starts a server and waits until it is ready, after `whileLoading`; ends it after the test. */
+/** Starts a server and waits until it is ready; ends it after the test. */
 export async function serving(
   run: string,
   args: string[],
   test: (server: Running) => Promise<void>,
-  whileLoading?: (url: string) => Promise<void>,
 ): Promise<void> {
   const process = taskCommand("serve", ["--run", run, "--port", "0", "--json", ...args]).spawn();
   let log = "";
@@ -60,7 +59,6 @@ export async function serving(
     if (!out.includes("}")) throw new Error(`the server did not start: ${log}`);
     // All addresses, so this one too.
     const url: string = JSON.parse(out).url.replace("//0.0.0.0:", "//127.0.0.1:");
-    await whileLoading?.(url);
     while (true) {
       const health = await fetch(`${url}/health`);
       await health.body?.cancel();
