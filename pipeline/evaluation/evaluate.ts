@@ -109,6 +109,20 @@ export interface EvaluationChoices
   beam?: number;
 }
 
+/** Compares the experts that two partitioners choose by prefixes of the same lengths. */
+const compareRoutes = (
+  { perplexity, gain }: Figures,
+  nameColumn: (tokens: number) => string,
+  otherRoutes: Routed["routes"],
+  routes: Routed["routes"],
+) =>
+  Array.from(otherRoutes, ([tokens, chosen]) => ({
+    prefix: tokens,
+    ...perplexity(nameColumn(tokens)),
+    gain: gain(prefixColumn(tokens), nameColumn(tokens)),
+    agreement: shareAgreed(chosen, routes.get(tokens)!),
+  }));
+
 /**
  * Evaluates experts that a partitioner chooses on held-out sequences.
  *
@@ -142,10 +156,8 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const expertIds = trained ?? [...Array(experts).keys()];
   const baselines = BASELINES.filter((name) => options.baselines?.includes(name));
   const scores = new Map<ModelName, ModelScores>();
-  const check = shapeChecker(
-    { vocabulary: partitioner.vocabulary, context: sequenceLength },
-    "the run",
-  );
+  const { vocabulary } = partitioner;
+  const check = shapeChecker({ vocabulary, context: sequenceLength }, "the run");
   for (const model of [...expertIds, ...baselines]) {
     const modelScores = typeof model === "number" && together?.scores[model] ||
       await options.scores(model);
@@ -170,13 +182,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const mixing = together &&
     addMixes(table, together.mixed, mixes!.routingTemperature, { ...routed, prefix });
   const sent = fallback &&
-    addFallback(
-      table,
-      { ...options, fallback },
-      routed,
-      mixtureNll,
-      (row) => nll(fallback)[row],
-    );
+    addFallback(table, { ...options, fallback }, routed, mixtureNll, (row) => nll(fallback)[row]);
   const otherBy = (tokens: number) => `${routeBy?.kind} by ${tokens} tokens`;
   for (const [tokens, routes] of routedOtherwise?.routes ?? []) {
     table.add(otherBy(tokens), routedNll(routes));
@@ -185,10 +191,8 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const bytes = routed.bytes.reduce((a, b) => a + b, 0);
   const drawing = { resamples, seed, signal: options.signal };
   const figures = await computeFigures(table.document, drawing, bytes);
-  const choice = (margin: number, row: number) => ({
-    margin,
-    loss: mixtureNll(row) - bestNll(row),
-  });
+  const lossOf = (row: number) => mixtureNll(row) - bestNll(row);
+  const choice = (margin: number, row: number) => ({ margin, loss: lossOf(row) });
   return {
     format: EVALUATION_FORMAT,
     prefix,
@@ -207,12 +211,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     ...routedOtherwise && {
       routedBy: {
         kind: routeBy!.kind,
-        prefixes: Array.from(routedOtherwise.routes, ([tokens, routes]) => ({
-          prefix: tokens,
-          ...figures.perplexity(otherBy(tokens)),
-          gain: figures.gain(prefixColumn(tokens), otherBy(tokens)),
-          agreement: shareAgreed(routes, routed.routes.get(tokens)!),
-        })),
+        prefixes: compareRoutes(figures, otherBy, routedOtherwise.routes, routed.routes),
       },
     },
     models: {

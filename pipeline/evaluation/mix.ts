@@ -130,6 +130,15 @@ type Mixed = {
   nll: Map<number, number[]>;
 };
 
+/** Begins a mix of so many experts, chosen anew `every` so many tokens, with no sequence yet. */
+const newMix = (size: number, every: number | undefined, prefixes: readonly number[]): Mixed => ({
+  size,
+  every,
+  run: 0,
+  routings: 0,
+  nll: new Map(prefixes.map((prefix) => [prefix, []])),
+});
+
 /**
  * Scores all sequences with all experts, part by part, and mixes them. Gives the mixtures, and what
  * each expert gave.
@@ -149,17 +158,11 @@ export async function mixExperts(
     signal,
     valuesAtOnce = VALUES_AT_ONCE,
   } = options;
-  const mixed = [undefined, ...reroute === undefined ? [] : [reroute]].flatMap((every) =>
-    sizes.map((size): Mixed => {
-      const prefixes = every === undefined ? [...routes.keys()] : [routingPrefix];
-      return {
-        size,
-        every,
-        run: 0,
-        routings: 0,
-        nll: new Map(prefixes.map((prefix) => [prefix, []])),
-      };
-    })
+  const rounds = [undefined, ...reroute === undefined ? [] : [reroute]];
+  const mixed = rounds.flatMap((every) =>
+    sizes.map((size) =>
+      newMix(size, every, every === undefined ? [...routes.keys()] : [routingPrefix])
+    )
   );
   const sequences = { tokenizer, vocabulary, sequenceLength };
   const rowsOfBlock = rowsPerBlock(sequenceLength);

@@ -159,6 +159,21 @@ export function routingPrefixes(
   return [...lengths].sort((a, b) => a - b);
 }
 
+/** Begins what is routed, with no row yet. */
+const noRows = (routes: Routed["routes"]): Routed => ({
+  counts: [],
+  document: [],
+  source: [],
+  predicted: [],
+  bytes: [],
+  unscoredBytes: 0,
+  margin: [],
+  routes,
+  documents: [],
+  sources: [],
+  unknown: 0,
+});
+
 /**
  * Routes every sequence. The costs of M tokens are computed in a pass of their own, as `score` does
  * it: so the choice is the same, to the bit, as in `score`, `split` and `generate`, on any adapter.
@@ -182,19 +197,7 @@ export async function route(
   );
   const otherLengths = lengths.filter((tokens) => tokens !== prefix);
   const [documents, sources] = [new Map<bigint, number>(), new Map<string, number>()]; // numbers
-  const routed: Routed = {
-    counts: [],
-    document: [],
-    source: [],
-    predicted: [],
-    bytes: [],
-    unscoredBytes: 0,
-    margin: [],
-    routes,
-    documents: [],
-    sources: [],
-    unknown: 0,
-  };
+  const routed = noRows(routes);
   for await (const block of cutRowBlocks(open(), { tokenizer, vocabulary, sequenceLength })) {
     signal?.throwIfAborted();
     const { rows, document, source, tokens, length, begin } = block;

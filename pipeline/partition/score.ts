@@ -82,13 +82,31 @@ export function score(
 
 const PREFIX = setting("prefix");
 
+/** Makes the lineage of scored rows from that of the rows that are scored, where they have one. */
+function scoreLineage(
+  { tokenizer, vocabulary, eos, experts, sha256, perSequence }: Partitioner,
+  rowsLineage: Partial<Lineage> | null,
+  sequenceLength: number,
+  prefix: number,
+): Lineage {
+  const stageLineage = {
+    stage: "score",
+    sequenceLength: sequenceLength || undefined,
+    prefix,
+    experts,
+    routers: sha256,
+  };
+  const costs = perSequence ? { costs: "per sequence" } : {};
+  return { format: FORMAT, eos, tokenizer, vocabulary, ...rowsLineage, ...stageLineage, ...costs };
+}
+
 async function* scored(
   source: ReadableStream<RecordBatch>,
   { partitioner, prefix, dropTokens = false, signal, onWarning, ...options }: ScoreOptions & {
     prefix: number;
   },
 ): AsyncGenerator<RecordBatch> {
-  const { tokenizer, vocabulary, eos, experts, sha256 } = partitioner;
+  const { tokenizer, vocabulary } = partitioner;
   let lineage: Lineage | undefined;
   let sequenceLength = 0;
   let held: Columns[] = [];
@@ -132,23 +150,7 @@ ${PREFIX} is ${prefix}, the sequences have ${sequenceLength} tokens`,
           { where },
         );
       }
-      const stageLineage = {
-        stage: "score",
-        sequenceLength: sequenceLength || undefined,
-        prefix,
-        experts,
-        routers: sha256,
-      };
-      const costs = partitioner.perSequence ? { costs: "per sequence" } : {};
-      lineage = {
-        format: FORMAT,
-        eos,
-        tokenizer,
-        vocabulary,
-        ...batchLineage,
-        ...stageLineage,
-        ...costs,
-      };
+      lineage = scoreLineage(partitioner, batchLineage, sequenceLength, prefix);
     }
     if (columns.rows > 0 && length !== sequenceLength) {
       throw new InputError(

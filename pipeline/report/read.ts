@@ -31,7 +31,8 @@ import { REPORT } from "../stages/page.ts";
 import { onlyParts, partIn, partitionRemedy, sideCounts } from "../stages/parts.ts";
 import { findRemedy } from "../run/output.ts";
 import { nodeFolders } from "../run/settings.ts";
-import { allTargets } from "../stages/targets.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { allTargets, type Target } from "../stages/targets.ts";
 import { TRAIN_RESULT } from "../stages/train_result.ts";
 import { partitionCounts } from "../partition/metrics.ts";
 import { routesByPrefix } from "../partition/partitioners.ts";
@@ -76,6 +77,37 @@ export function lacking(
     : { part, task: task(name, { ...settings, run }) };
 }
 
+/** Reads a file of a run with a reader; null where there is none. */
+type Read = <T>(path: string, reader: (path: string) => Promise<T>) => Promise<T | null>;
+
+/**
+ * Gives what reads files of nodes, or of tasks. The error of one that is damaged says how to mend
+ * it.
+ */
+const readerOf = (run: string, configuration: Configuration): Read => async (path, reader) => {
+  if (!await exists(`${run}/${path}`)) return null;
+  return await reader(`${run}/${path}`).catch(async (error) => {
+    // The error may be of another file than the one that was asked for.
+    const named = error.where?.startsWith(`${run}/`) ? error.where.slice(run.length + 1) : path;
+    return withRemedy(await findRemedy(run, named, configuration))(error);
+  });
+};
+
+/** Reads the curve of a model that was trained, and whether its weights lie here. */
+const readModel = async (
+  run: string,
+  { name: model, node, expert, path }: Target,
+  read: Read,
+  spentOn: (node: string) => Spent,
+) => ({
+  model,
+  expert: expert ?? null,
+  path,
+  seconds: spentOn(node),
+  points: await read(`${node}/${METRICS_FILE}`, readStepMetrics) ?? [],
+  hasWeights: await exists(`${run}/${node}/model.safetensors`),
+});
+
 /**
  * Reads a run folder. Throws an `InputError` where the folder is none of a run. Also where a file
  * in it, which the error names, cannot be what it must be. `doing` says in messages what for; with
@@ -91,18 +123,7 @@ export async function readRun(run: string, { doing = "report on", details = true
   await checkRunFolder(run);
   const config = await readRunConfiguration(run);
   if (config === null) throw refuse("be a run folder: it has no config.json");
-  /**
-   * Reads a file of a node, or of a task; null where there is none. The error of one that is
-   * damaged says how to mend it.
-   */
-  const read = async <T>(path: string, reader: (path: string) => Promise<T>): Promise<T | null> => {
-    if (!await exists(`${run}/${path}`)) return null;
-    return await reader(`${run}/${path}`).catch(async (error) => {
-      // The error may be of another file than the one that was asked for.
-      const named = error.where?.startsWith(`${run}/`) ? error.where.slice(run.length + 1) : path;
-      return withRemedy(await findRemedy(run, named, config.configuration))(error);
-    });
-  };
+  const read = readerOf(run, config.configuration);
   const nodes = await readNodes(run);
   const secondsOf = secondsByNode(await readTimes(run));
   const spentOn = (node: string): Spent => nodes.get(node)?.made.from ? "copied" : secondsOf(node);
@@ -117,16 +138,7 @@ export async function readRun(run: string, { doing = "report on", details = true
     throw refuse(rule, first);
   }
   const targets = allTargets(config.configuration).filter(({ node }) => nodes.has(node));
-  const models = await Promise.all(
-    targets.map(async ({ name: model, node, expert = null, path }) => ({
-      model,
-      expert,
-      path,
-      seconds: spentOn(node),
-      points: await read(`${node}/${METRICS_FILE}`, readStepMetrics) ?? [],
-      hasWeights: await exists(`${run}/${node}/model.safetensors`),
-    })),
-  );
+  const models = await Promise.all(targets.map((target) => readModel(run, target, read, spentOn)));
   const zeroShot = await Promise.all(
     zeroShotTasks().map((task) => read(`${ZERO_SHOT}/${task}/${task}.json`, readZeroShot)),
   );

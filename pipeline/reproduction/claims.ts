@@ -256,6 +256,21 @@ export function judgeRun(outcome: Outcome): Claim[] {
   ];
 }
 
+/** Claims that experts get equally many sequences. */
+function loadsClaim({ experts, tokenImbalance }: RunOutcome["partition"]): Claim {
+  const loads = experts.map(({ sequences }) => sequences);
+  const [fewest, most] = [Math.min(...loads), Math.max(...loads)];
+  const text = fewest === most
+    ? "equal in sequences"
+    : `${fewest.toLocaleString("en")} to ${most.toLocaleString("en")} sequences`;
+  return {
+    claim: "Loads are equal",
+    paper: "equal in sequences",
+    here: `${text}; the largest expert has ${percent(tokenImbalance)} more tokens than the mean`,
+    holds: most - fewest <= 1,
+  };
+}
+
 /** Judges how text finds its expert, what the parts of a run are like, and what that costs. */
 export function routingClaims(outcome: RunOutcome): Claim[] {
   const { evaluation, partition, cost, trained } = outcome;
@@ -271,8 +286,6 @@ export function routingClaims(outcome: RunOutcome): Claim[] {
     gains.some(({ baseline, low }) => baseline === "dense" && low > 0)
   )
     .map(({ prefix }) => prefix);
-  const sequences = partition.experts.map(({ sequences }) => sequences);
-  const [fewest, most] = [Math.min(...sequences), Math.max(...sequences)];
   const added = [trainingAdded(cost), inferenceOverhead / inference];
   const { bytesPerNode, denseBytesPerStep } = cost.communication;
   const claims: (Claim | false | undefined)[] = [
@@ -309,16 +322,7 @@ export function routingClaims(outcome: RunOutcome): Claim[] {
       here: `normalised mutual information of expert and source ${partition.nmi.toFixed(3)}`,
       holds: null,
     },
-    {
-      claim: "Loads are equal",
-      paper: "equal in sequences",
-      here:
-        (fewest === most
-          ? "equal in sequences"
-          : `${fewest.toLocaleString("en")} to ${most.toLocaleString("en")} sequences`) +
-        `; the largest expert has ${percent(partition.tokenImbalance)} more tokens than the mean`,
-      holds: most - fewest <= 1,
-    },
+    loadsClaim(partition),
     {
       claim: "Routing adds little compute, in training and at inference",
       paper: PAPER[experts]?.routing ?? "0.7% to 4%, 1% to 10% (335M experts)",

@@ -138,6 +138,27 @@ function sourceIn(file: Deno.FsFile, size: number, hear?: Hear): Source {
   return { take, skip: hear ? take : (wanted) => void (position += wanted) };
 }
 
+/** Reads what follows the last message: the footer of a file; nothing may follow a stream. */
+async function readEnding(
+  take: Source["take"],
+  name: string,
+  isFile: boolean,
+): Promise<Uint8Array> {
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  for (let next = await take(PIECE); next.length > 0; next = await take(PIECE)) {
+    parts.push(next);
+    length += next.length;
+    if (!isFile) {
+      throw unreadable(name, "an Arrow stream must stop at its end marker", "more bytes follow");
+    }
+    if (length > LONGEST_FOOTER) {
+      throw unreadable(name, `its footer must have at most ${LONGEST_FOOTER} bytes`, "more follow");
+    }
+  }
+  return joinBytes(parts);
+}
+
 /**
  * Reads messages up to the end marker, and checks what follows it. A file is a stream between magic
  * and footer. The schema comes first, and there is only one; `findSchema` looks elsewhere if it is
@@ -207,22 +228,10 @@ async function* messagesFrom(
     await skip(left);
     offset = end;
   }
-  const tail: Uint8Array[] = [];
-  let tailLength = 0;
-  for (let next = await take(PIECE); next.length > 0; next = await take(PIECE)) {
-    tail.push(next);
-    tailLength += next.length;
-    if (!isFile) {
-      throw unreadable(name, "an Arrow stream must stop at its end marker", "more bytes follow");
-    }
-    if (tailLength > LONGEST_FOOTER) {
-      throw unreadable(name, `its footer must have at most ${LONGEST_FOOTER} bytes`, "more follow");
-    }
-  }
+  const ending = await readEnding(take, name, isFile);
   if (isFile) {
-    const ending = joinBytes(tail);
     const length = footerLength(ending);
-    if (length === 0 || length + ENDING > tailLength) throw cutShort(name);
+    if (length === 0 || length + ENDING > ending.length) throw cutShort(name);
     checkFooter(name, ending.subarray(-length - ENDING, -ENDING), contents);
   }
   if (!lastKind) yield needSchema("it has none");

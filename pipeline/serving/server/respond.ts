@@ -4,7 +4,7 @@ import type { Answering } from "../mixing.ts";
 import type { Places } from "./admission.ts";
 import { ensureAsked, errorBody } from "./errors.ts";
 import type { CommonRequest } from "./requests.ts";
-import { type Exchange, logged } from "./service.ts";
+import { type Exchange, logged, type Service } from "./service.ts";
 import { describeRouting, findTargets, isElsewhere, isMixed, routingHeaders } from "./targets.ts";
 import { forwardText } from "./upstream.ts";
 import { type PlacedToken, type ReplyPiece, type Wanted, writeText } from "./write.ts";
@@ -50,6 +50,21 @@ export async function wantedTexts(
   );
 }
 
+/** Counts the tokens of prompts, each of which is there for every one of its texts. */
+const countPromptTokens = (wanted: readonly Wanted[], textsOfPrompt: number): number =>
+  wanted.reduce((sum, { prompt }, i) => i % textsOfPrompt === 0 ? sum + prompt.length : sum, 0);
+
+/** Counts in the metrics which models were chosen, and how clearly. */
+function countRouting(
+  { metrics }: Service,
+  routing: readonly ReturnType<typeof describeRouting>[],
+): void {
+  for (const { model, margin, cost } of routing) {
+    metrics.choices.inc({ model });
+    if (margin !== null) (cost ? metrics.costs : metrics.margins).observe({ model }, margin);
+  }
+}
+
 /** Answers a request with its texts. */
 export async function respond(
   exchange: Exchange,
@@ -59,17 +74,11 @@ export async function respond(
   shape: Shape,
 ): Promise<Response> {
   const { service, notes } = exchange;
-  const read = wanted.reduce(
-    (sum, { prompt }, i) => i % request.n === 0 ? sum + prompt.length : sum,
-    0,
-  );
+  const read = countPromptTokens(wanted, request.n);
   const { metrics } = service;
   const experts = await service.mixture.experts();
   const routing = wanted.map(({ target }) => describeRouting(target, experts));
-  for (const { model, margin, cost } of routing) {
-    metrics.choices.inc({ model });
-    if (margin !== null) (cost ? metrics.costs : metrics.margins).observe({ model }, margin);
-  }
+  countRouting(service, routing);
   metrics.tokens.inc({ kind: "prompt" }, read);
   notes.model = [...new Set(routing.map(({ model }) => model))].join(", ");
   notes.promptTokens = read;
