@@ -130,7 +130,7 @@ const LARGE = 128 * 1024; // bytes: where glibc begins
  * `MALLOC_MMAP_THRESHOLD_` does the same, from the start of the process on, which takes a sixth
  * longer then. Does nothing on other systems.
  */
-function returnLargeBlocks(): void {
+export function returnLargeBlocks(): void {
   if (Deno.build.os !== "linux") return;
   let glibc;
   try {
