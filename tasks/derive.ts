@@ -105,7 +105,10 @@ export async function runDerive(
   print: (result: unknown, text: string) => void,
 ): Promise<void> {
   const plan = options.dryRun ? await planDerive(options) : await derive(options, watch);
-  print(plan, deriveText(plan));
+  if (options.dryRun) {
+    for (const message of plan.warnings) watch.onEvent?.({ type: "warning", message });
+  }
+  print({ ...plan, warnings: plan.warnings.map(worded) }, deriveText(plan));
 }
 
 /** Reads ids of documents: a list with commas, or a file of ids. */
@@ -135,13 +138,22 @@ function parseReplaced(text: string): { expert: number; from: string } {
   throw new InputError(say`${rule}: it is "${text}"`);
 }
 
+/** Words the sequences of an expert that are counted only once text is read and assigned. */
+function sequencesLater({ pairs, split, dropped, added }: DerivePlan, isNew: boolean): string {
+  if (pairs) return "its pairs";
+  if (split) return "a half";
+  if (isNew) return "the added text";
+  return dropped || added.length > 0 ? "more" : "learned anew";
+}
+
 /** Lays out what a derivation does, or would do. */
 function deriveText(plan: DerivePlan | Derived): string {
   const { run, from, forgotten, copies, added, dropped, split, pairs, experts, seconds } = plan;
   const { descends, below } = plan;
-  const rows = experts.map(({ expert, was, state, sequences: { before, now = "" } }) => {
+  const rows = experts.map(({ expert, was, state, sequences: { before, now } }) => {
     const then = was === null || was === expert ? "" : `; it was expert ${was}`;
-    return [expert, before, now, EXPERT_STATES[state][1] + then];
+    const left = now ?? sequencesLater(plan, was === null);
+    return [expert, before, left, EXPERT_STATES[state][1] + then];
   });
   const itsText = ({ expert, sequences }: NonNullable<DerivePlan["split"]>) =>
     `expert ${expert}: its ${counted(sequences, "sequences")}`;

@@ -1,12 +1,13 @@
 /**
  * Prints rows of an Arrow shard with their text; with `--document` where a document of a run comes
- * from, and where it went.
+ * from, and where it went. It lists all documents of a run's table of them.
  *
  *   deno task show runs/a/partition/expert-00/train-00000.arrow --limit 3
- *   deno task show runs/a --document 1234
+ *   deno task show runs/a --document 'letters/*.txt'
+ *   deno task show runs/a/partition/documents.arrow
  */
-import { dirname } from "node:path";
-import { ensure, InputError } from "../kernels/errors.ts";
+import { basename, dirname } from "node:path";
+import { ensure, InputError, say, task } from "../kernels/errors.ts";
 import { isFolder, listEntries } from "../pipeline/graph/files.ts";
 import { findRun, findTokenizer, verifyFile } from "../pipeline/graph/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
@@ -14,6 +15,9 @@ import type { FoundDocument } from "../pipeline/stages/mod.ts";
 import type { ShownRow } from "../pipeline/text/mod.ts";
 import { defineTask } from "./cli/command.ts";
 import { counted, forOutput, shortSourceName } from "./cli/layout.ts";
+
+/** Name of the tables of documents. */
+const DOCUMENTS = "documents.arrow";
 
 /** Lists the folders of experts in a folder of parts. */
 const experts = async (parts: string): Promise<string[]> =>
@@ -32,24 +36,42 @@ async function checkFile(shard: string): Promise<void> {
   throw new InputError(`Cannot show "${shard}" as it must be a shard: it is a folder`, { remedy });
 }
 
-/** Reads the id of a document. */
-function documentId(text: string): bigint {
-  const isId = /^\d{1,20}$/.test(text);
-  ensure(isId, `Cannot show a document as its id must be a whole number: it is "${text}"`);
-  return BigInt(text);
+/** Prints where the documents come from that an id, a path or a pattern names. */
+async function showNamed([place, more]: string[], named: string, print: Print): Promise<void> {
+  ensure(!more, `Cannot show a document as one run must be named: "${more}" is a second one`);
+  const what = /^\d+$/.test(named) ? `document ${named}` : `documents of "${named}"`;
+  const run = await findRun(place);
+  ensure(run !== null, `Cannot show ${what} as a run must be named: "${place}" lies in none`);
+  const { findDocuments } = await import("../pipeline/stages/documents.ts");
+  const shown = await printDocuments(findDocuments(run, named), print);
+  const table = `${run}/partition/documents.arrow`;
+  ensure(shown > 0, `Cannot show ${what} as the run must have such: "${run}" has none`, {
+    remedy: say`${task("show")} "${table}" lists what it has`,
+  });
 }
 
-/** Prints where a document comes from. */
-async function showDocument([place, further]: string[], id: bigint, json: boolean): Promise<void> {
-  ensure(!further, `Cannot show a document as one run must be named: "${further}" is a second one`);
-  const { findDocument } = await import("../pipeline/stages/documents.ts");
-  const run = await findRun(place);
-  const document = run === null ? null : await findDocument(run, id);
-  const fact = run === null ? `"${place}" lies in none` : `"${run}" has none with this id`;
-  ensure(document, `Cannot show document ${id} as it must be one of a run: ${fact}`, {
-    remedy: "take the id from a row that show prints of a shard of that run",
-  });
-  console.log(forOutput(json ? JSON.stringify(document) : documentText(document)));
+/** How rows are printed: as JSON or in words, and how many at most. */
+interface Print {
+  json: boolean;
+  limit: number;
+  onWarning(message: string): void;
+}
+
+/** Prints documents, a line each, and gives how many. */
+async function printDocuments(
+  documents: AsyncIterable<FoundDocument>,
+  { json, limit, onWarning }: Print,
+): Promise<number> {
+  let shown = 0;
+  for await (const document of documents) {
+    if (shown === limit) {
+      onWarning(`only ${limit} are shown: there are more, set --limit`);
+      break;
+    }
+    shown++;
+    console.log(forOutput(json ? JSON.stringify(document) : documentText(document)));
+  }
+  return shown;
 }
 
 const facts = (...all: (string | false | null | undefined)[]) => all.filter(Boolean).join(", ");
@@ -91,21 +113,30 @@ export const TASK = await defineTask({
   positional: "SHARD…",
   options: {
     limit: field.integer({ default: 10, min: 1 }, "most rows to print"),
-    document: field.custom(
-      documentId,
-      { value: "ID" },
-      "print the file and line of this document of a run, or of the run that a shard is of",
+    document: field.text(
+      { value: "ID|PATH" },
+      "print of each such document of a run its id, side and expert; the path may be a pattern",
+    ),
+    tokenizer: field.path(
+      { value: "FILE" },
+      "the tokenizer.json that made the rows, or its folder; without it that of their run",
     ),
   },
-  run: async ({ paths, sources, options, onWarning }) => {
+  run: async ({ paths, options, onWarning }) => {
     ensure(paths.length > 0, "Cannot show rows as a shard must be named: none is");
-    if (options.document !== undefined) {
-      return await showDocument(paths, options.document, options.json);
+    const { document, json, limit, tokenizer: named } = options;
+    if (document !== undefined) {
+      return await showNamed(paths, document, { json, limit, onWarning });
     }
     const { loadTokenizer, showRows } = await import("../pipeline/text/mod.ts");
-    let left = options.limit;
+    let left = limit;
     for (const path of paths) {
-      const named = sources.flags?.tokenizer;
+      if (basename(path) === DOCUMENTS) {
+        await verifyFile(path);
+        const { listDocuments } = await import("../pipeline/stages/documents.ts");
+        left -= await printDocuments(listDocuments(path), { json, limit: left, onWarning });
+        continue;
+      }
       const file = named || (path === "-" ? undefined : await findTokenizer(dirname(path), 3));
       await checkFile(path);
       if (path !== "-") await verifyFile(path); // whole, as fewer rows may be shown than it holds
@@ -121,7 +152,7 @@ export const TASK = await defineTask({
         if (left-- <= 0) return;
         if (!file && isFirst) warn("has no tokenizer.json above it");
         isFirst = false;
-        console.log(forOutput(options.json ? JSON.stringify(row) : rowText(row)));
+        console.log(forOutput(json ? JSON.stringify(row) : rowText(row)));
       }
     }
   },

@@ -13,10 +13,11 @@ import { changesText } from "../pipeline/stages/documents.ts";
 import { readJobPlan } from "../pipeline/run/jobs.ts";
 import {
   isToRun,
-  nextTask,
+  nextTasks,
   readStatus,
   type RunStatus,
   type StageStatus,
+  taskForAll,
 } from "../pipeline/run/status.ts";
 import { defineTask } from "./cli/command.ts";
 import { blocks, lines, ranges, tableWithNote } from "./cli/layout.ts";
@@ -29,17 +30,14 @@ const MOST_NAMES = 40;
 const COLUMNS = "files, size: what the stage has made; note: why it is not up to date, or which " +
   "process works on it";
 
-/** What settings hold that only this project's own code reads. */
-const INTERNAL = ["format", "variants"];
-
 /**
  * Lays out the status of a run: a row per stage (one row for models in the same state), what else
- * could be made, and what to run next. Also the settings that each was made with where they are no
- * defaults.
+ * could be made, the settings that were given, and what to run next.
  */
 export function statusText(status: RunStatus): string {
   const { run, holders, parts, stages, unseen } = status;
   const changes = changesText(status.text);
+  const seen = `${changes || "unchanged"}, by the sizes and times of its files`;
   const groups = grouped(stages);
   const isWanted = ([, { state, optional }]: Group) => state !== "missing" || !optional;
   const optional = groups.filter((group) => !isWanted(group));
@@ -50,27 +48,18 @@ export function statusText(status: RunStatus): string {
     ...[name, state, ...files > 0 ? [String(files), binaryBytes(size)] : ["", ""]],
     holders.length > 0 ? holders.map(by).join(", ") : because ? worded(because) : "",
   ]);
-  const alike = Map.groupBy(
-    groups,
-    ([, { command, settings = {} }]) => `${command.task}  ${settingsText(settings)}`,
-  );
-  const settings = [...alike.values()].flatMap(([[name, { settings = {} }], ...namesakes]) => {
-    const text = settingsText(settings);
-    return text === ""
-      ? []
-      : [`  ${name}${namesakes.length > 0 ? ` and ${namesakes.length} more` : ""}  ${text}`];
-  });
+  const given = settingsText(status.settings);
   return blocks(
     lines(
       `run  ${run}${holders.map((owner) => `, in which ${by(owner)} works`).join("")}`,
       parts.length > 0 &&
         `only parts lie here, without the run that they come from: of experts ${parts.join(", ")}`,
-      changes && `text  ${changes}`,
+      status.text && status.settings.input && `text  ${seen}; partition --frozen reads them`,
       unseen && `text  taken to be what the run was made of: ${worded(unseen)}`,
     ),
     tableWithNote("stage | state | files | size | note", rows, COLUMNS),
     requests.size > 0 && `on request: ${[...requests].join(", ")}`,
-    settings.length > 0 && lines("settings that are not defaults", settings),
+    given !== "" && `settings that were given: ${given}`,
     nextText(status),
   );
 }
@@ -80,10 +69,16 @@ function requestText({ task: name, with: { match } }: TaskReference): string {
   return words(task(name, { match })).replace(/^deno task /, "");
 }
 
-/** Reports what to run next. */
+/** Reports what to run next, and what makes all that is missing. */
 function nextText({ run, parts, stages }: RunStatus): string {
-  const next = nextTask(stages);
-  if (next !== undefined) return `next: ${words(next)}`;
+  const tasks = nextTasks(run, stages);
+  if (tasks.length > 0) {
+    const all = taskForAll(run, tasks);
+    return lines(
+      `next: ${words(tasks[0])}`,
+      tasks.length > 1 && all && `all that is missing: ${words(all)}`,
+    );
+  }
   if (stages.some(({ state }) => state === "being made")) {
     return "next: nothing, once what is being made is there";
   }
@@ -125,17 +120,12 @@ function grouped(stages: readonly StageStatus[]): Group[] {
   });
 }
 
-/** Writes settings that are no defaults: as flags where they are some, and as names otherwise. */
-function settingsText(settings: Record<string, unknown>): string {
-  const fields: Fields = FIELDS;
-  return Object.entries(settings)
-    .filter(([name, value]) => {
-      const isDefault = JSON.stringify(fields[name]?.default) === JSON.stringify(value);
-      return !INTERNAL.includes(name) && !isDefault && valueText(value) !== "";
-    })
-    .map(([name, value]) => `${fields[name]?.flag ?? field.kebabCase(name)} ${valueText(value)}`)
-    .join(", ");
-}
+/** Writes settings as flags with their values. */
+const settingsText = (settings: object): string =>
+  Object.entries(settings).map(([name, value]) => {
+    const fields: Fields = FIELDS;
+    return `--${fields[name]?.flag ?? field.kebabCase(name)} ${valueText(value)}`.trimEnd();
+  }).join(", ");
 
 /** Writes a value without the marks of JSON. */
 function valueText(value: unknown): string {

@@ -9,7 +9,7 @@
  */
 
 import * as v from "valibot";
-import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
+import { ExplainedError, InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { writePages } from "../graph/folder.ts";
 import { hashFiles, nodesIn, partNode, readManifest } from "../graph/node.ts";
 import { changedInput } from "../graph/walk.ts";
@@ -274,9 +274,13 @@ async function checkCertificate(
 ): Promise<void> {
   const file = `${FOLDER}/${FILE}`;
   const again = "derive it once more, by the same command, which writes it again";
-  const note = (what: string, remedy: Text = again) =>
+  const note = (what: Text, remedy: Text = again) =>
     void report.problems.push({ file, what, remedy });
-  const certificate = await readCertificate(run);
+  const certificate = await readCertificate(run).catch((error) => {
+    if (error instanceof ExplainedError) return error;
+    throw error;
+  });
+  if (certificate instanceof ExplainedError) return note(certificate.what);
   if (!certificate) return note("the certificate must be there: it is not");
   report.certificate = certificate;
   if (certificate.from !== derivation.from) {

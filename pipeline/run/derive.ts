@@ -140,6 +140,8 @@ export interface DerivePlan extends Omit<LineageStep, "forgotten" | "dropped"> {
   descends: string[];
   /** Other runs that were made from the runs above, as far as these note them. */
   below: Descendant[];
+  /** What is likely a mistake, before anything is made. */
+  warnings: Text[];
 }
 
 /** What {@linkcode derive} did. */
@@ -168,20 +170,14 @@ export async function derive(options: DeriveOptions, watch: RunWatch = {}): Prom
   const { run, from, check, workers, adapter, variants, requireGpu, gpu, noTrain } = options;
   const how = { run, check, workers, adapter, variants, requireGpu, gpu };
   const prepared = await prepare(options);
-  const { derivation, configuration, settings } = prepared;
+  const { derivation, settings } = prepared;
   const plan = await describePlan(prepared);
+  for (const message of plan.warnings) watch.onEvent?.({ type: "warning", message });
   await writeDerivation(run, derivation);
   await noteDescendant(from, run, derivation.change.tuned ? "tuned" : "derived");
   // Until there is an index, settings that were written before do not count.
   if (!await exists(`${run}/${INDEX}`)) await writeRunConfiguration(run, settings);
-  const { dedup, decontaminate, maxDocuments, maxTokens } = configuration;
-  const isChosen = dedup !== "off" || decontaminate.length > 0 || maxDocuments + maxTokens > 0;
-  const { added, replaced } = derivation.change;
-  if (added.length > 0 && isChosen) {
-    const message =
-      "added text is taken whole: limits, duplicates and leaks are not looked at again";
-    watch.onEvent?.({ type: "warning", message });
-  }
+  const { replaced } = derivation.change;
   const made = await partition({ ...how, reuse: [derivation.from] }, watch);
   const experts = await derivedExperts(run, derivation);
   const adopted = new Set((await adoptedExperts(run)).map(({ expert }) => expert));
@@ -559,13 +555,16 @@ async function describePlan(prepared: Prepared): Promise<DerivePlan> {
   const losing = new Set<number | null>(
     forgotten.filter(({ side }) => side === "train").flatMap(expertsOf),
   );
-  const experts = derivation.experts.map(
-    ({ was, sequences, becomes, trained }, expert): DerivedExpert => {
-      const isSafe = !losing.has(was) && !(trained?.sawMore && losing.size > 0);
-      const isKept = becomes === "from the start" && !relearned && isSafe;
-      return { expert, was, state: isKept ? "kept" : becomes, sequences: { before: sequences } };
-    },
-  );
+  const countNow = sequencesLeft(prepared);
+  const experts = derivation.experts.map((one, expert): DerivedExpert => {
+    const { was, sequences: before, becomes, trained } = one;
+    const isSafe = !losing.has(was) && !(trained?.sawMore && losing.size > 0);
+    const isAgain = becomes === "from the start";
+    const now = countNow(one);
+    const left = isAgain && now === 0 ? "no text left" : becomes;
+    const state = isAgain && !relearned && isSafe ? "kept" : left;
+    return { expert, was, state, sequences: now === undefined ? { before } : { before, now } };
+  });
   const secondsOf = secondsByNode(await readTimes(from));
   const again = derivation.experts.filter((_, expert) =>
     experts[expert].state === "from the start"
@@ -588,7 +587,49 @@ async function describePlan(prepared: Prepared): Promise<DerivePlan> {
     seconds: seconds.reduce((a, b) => a + b, 0),
     descends: isForgetting ? await listWitnesses(from, derivation, configuration) : [],
     below: isForgetting ? await listBelow(run, derivation) : [],
+    warnings: findWarnings(prepared),
   };
+}
+
+/** Lists what is likely a mistake. */
+function findWarnings({ from, configuration, derivation }: Prepared): Text[] {
+  const { experts, dense, change: { added, tuned } } = derivation;
+  const { dedup, decontaminate, maxDocuments, maxTokens } = configuration;
+  const isChosen = dedup !== "off" || decontaminate.length > 0 || maxDocuments + maxTokens > 0;
+  const isTrained = dense.length > 0 || experts.some(({ trained }) => trained);
+  const training = task("train-expert", { run: from, expert: "all" });
+  const nothing =
+    say`nothing will be tuned: no model of "${from}" is trained; run ${training} first`;
+  return [
+    ...added.length > 0 && !tuned && isChosen
+      ? ["added text is taken whole: limits, duplicates and leaks are not looked at again"]
+      : [],
+    ...tuned && !isTrained ? [nothing] : [],
+  ];
+}
+
+/**
+ * Returns what counts the training sequences that an expert will have; undefined where this is
+ * known only once text is read and assigned.
+ */
+function sequencesLeft(
+  { forgotten, derivation: { change }, configuration: { sequenceLength } }: Prepared,
+): (expert: ExpertBefore) => number | undefined {
+  const { relearned, tuned, added, newExpert, dropped, split } = change;
+  const isOpen = relearned || tuned || dropped !== null || added.length > 0 && !newExpert;
+  const lost = new Map<number, number>();
+  for (const { side, tokens, expert, shares } of forgotten) {
+    if (side !== "train" || expert === "") continue;
+    // Of a last sequence of one token there is nothing to predict.
+    const sequences = Math.ceil((tokens - Number(tokens % sequenceLength === 1)) / sequenceLength);
+    const parts = expert === "mixed" ? shares.split(", ") : [`${expert}: 1`];
+    for (const part of parts) {
+      const [own, share] = part.split(": ").map(Number);
+      lost.set(own, (lost.get(own) ?? 0) + Math.round(share * sequences));
+    }
+  }
+  return ({ was, sequences }) =>
+    isOpen || was === null || was === split ? undefined : sequences - (lost.get(was) ?? 0);
 }
 
 /** Lists the runs that were made from those above, where forgotten text may be as well. */

@@ -27,6 +27,7 @@ import { needConfiguration } from "../stages/parts.ts";
 import { listRequested, type Plan, type StageState, stageStates } from "./plan.ts";
 import { planRun, type RunOptions } from "./run.ts";
 import { resolveSettings, trainingSettings } from "./settings.ts";
+import { sampleText } from "./text_sample.ts";
 import type { Estimate, EstimateOf } from "../stages/stage.ts";
 import { STAGES } from "../stages/stages.ts";
 import { expertTarget, type TrainingOptions } from "../stages/targets.ts";
@@ -85,10 +86,8 @@ const number = (value: number) => Math.round(value).toLocaleString("en");
  */
 export async function planPartition(options: PlanOptions): Promise<PartitionPlan> {
   const { configuration: c, adapter, plan, stages, changes, warnings } = await planRun(options);
-  const characters = countCharacters(c, plan);
-  const perToken = charactersPerToken(c);
-  const tokens = Math.min(characters / perToken, c.maxTokens || Infinity);
-  const sequences = Math.ceil(tokens / c.sequenceLength * 1.1);
+  const text = await estimateText(options.run, c, plan);
+  const { characters, sequences } = text;
   const { notes, ...speed } = await findSpeed(options, c, adapter);
   const { run } = options;
   const workload: EstimateOf = { run, configuration: c, characters, sequences, ...speed };
@@ -100,13 +99,11 @@ export async function planPartition(options: PlanOptions): Promise<PartitionPlan
   const wanted = (c.rounds + 1) * c.roundSequences * c.experts;
   const learns = c.routers === "" && findKind(c).models === true;
   const isOften = learns && characters > 0 && wanted > 2 * sequences;
-  const [text, rows, drawn, times] = [characters, sequences, wanted, wanted / sequences].map(
-    number,
-  );
+  const [rows, drawn, times] = [sequences, wanted, wanted / sequences].map(number);
+  const isUnread = changes !== null && !options.check;
   const assumptions = [
-    `${text} characters of text, ${perToken.toFixed(1)} per token: ${rows} sequences`,
-    c.maxDocuments > 0 &&
-    say`all documents are counted, although ${setting("maxDocuments")} takes some of them`,
+    ...text.notes,
+    isUnread && say`a file of the same size and time is the same; ${setting("check")} hashes them`,
     ...notes,
   ];
   return planned(options, changes, estimates, assumptions, [
@@ -174,6 +171,45 @@ function addEstimates(stages: readonly StageEstimate[]): Estimate {
     due.reduce((all, stage) => all + stage[figure], 0);
   const memoryBytes = Math.max(0, ...due.map(({ memoryBytes }) => memoryBytes));
   return { seconds: sum("seconds"), diskBytes: sum("diskBytes"), memoryBytes };
+}
+
+/** Estimates the size of a text: by a sample of it, or by its bytes where it is not there yet. */
+async function estimateText(
+  run: string,
+  configuration: Configuration,
+  plan: Plan,
+): Promise<Pick<EstimateOf, "characters" | "sequences"> & { notes: Text[] }> {
+  const { maxDocuments, maxTokens, sequenceLength } = configuration;
+  const sampled = await sampleText(run, configuration, plan.text);
+  if (sampled) {
+    const { documents, tokens } = sampled;
+    const taken = Math.min(
+      1,
+      (maxDocuments || Infinity) / documents,
+      (maxTokens || Infinity) / tokens,
+    );
+    const characters = taken * sampled.characters;
+    const sequences = Math.ceil(taken * sampled.sequences);
+    const all = `${number(characters)} characters of text, ${
+      (characters / (taken * tokens)).toFixed(1)
+    } per token: ${number(sequences)} sequences`;
+    return {
+      characters,
+      sequences,
+      notes: [`${all}, by a sample of ${number(sampled.sampled)} documents`],
+    };
+  }
+  const characters = countCharacters(configuration, plan);
+  const perToken = charactersPerToken(configuration);
+  const tokens = Math.min(characters / perToken, maxTokens || Infinity);
+  const sequences = Math.ceil(tokens / sequenceLength * 1.1);
+  const all = `${number(characters)} characters of text, ${perToken.toFixed(1)} per token: ${
+    number(sequences)
+  } sequences`;
+  const limit = say`all documents are counted, although ${
+    setting("maxDocuments")
+  } takes some of them`;
+  return { characters, sequences, notes: [all, ...maxDocuments > 0 ? [limit] : []] };
 }
 
 /** Counts the characters of a text from the sizes of its files. */

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { InputError, say } from "../../kernels/errors.ts";
+import { InputError, say, task, type Text } from "../../kernels/errors.ts";
 import { askAll, exists } from "../graph/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import {
@@ -17,7 +17,7 @@ import {
 } from "../stages/derivation.ts";
 import { PART_COLUMNS, PART_INDEX } from "../stages/documents.ts";
 import { type DocumentRow, DOCUMENTS, readDocumentRows } from "../stages/token_rows.ts";
-import { isGlob, matchesPath } from "../text/glob.ts";
+import { isNamed } from "../text/glob.ts";
 import { COPY_RULE, type CopyRule, type Passages } from "../text/near_copies.ts";
 import { adoptedExperts } from "../training/adoption.ts";
 import { findCopies, type FoundCopy } from "./copies.ts";
@@ -98,7 +98,7 @@ async function readDocuments(
   return found;
 }
 
-const refuse = (run: string, fact: string, remedy?: string) =>
+const refuse = (run: string, fact: string, remedy?: Text) =>
   new InputError(say`Cannot derive from "${run}" as ${fact}`, { where: run, remedy });
 
 function checkSomeStay(run: string, documents: number, forgotten: number): void {
@@ -126,7 +126,7 @@ async function chooseDocuments(
   let count = 0;
   for await (const row of documents) {
     count++;
-    const own = paths.filter((path) => isAt(path, row)).map((path) => `path "${path}"`);
+    const own = paths.filter((path) => isNamed(row.path, path)).map((path) => `path "${path}"`);
     if (wantedSources.has(row.source)) own.push(`source "${row.source}"`);
     if (wantedIds.has(String(row.document))) own.push(`id ${row.document}`);
     for (const name of own) found.add(name);
@@ -140,17 +140,11 @@ async function chooseDocuments(
   const missing = wanted.find((name) => !found.has(name));
   if (missing) {
     const rule = `what is forgotten must be there: no document has the ${missing}`;
-    throw refuse(run, rule, `"${run}/partition/${DOCUMENTS}" lists paths, sources and ids`);
+    const table = `${run}/partition/${DOCUMENTS}`;
+    throw refuse(run, rule, say`${task("show")} "${table}" lists paths, sources and ids`);
   }
   checkSomeStay(run, count, named.length);
   return { named, count };
-}
-
-/** Whether a path, the end of one or a pattern names the file of a document. */
-function isAt(named: string, { path }: IndexedDocument): boolean {
-  const wanted = named.replace(/^\.\//, "");
-  return path === wanted || path.endsWith(`/${wanted}`) ||
-    isGlob(wanted) && matchesPath(path, wanted);
 }
 
 /** Lists the hashes of forgotten texts that no document of the run has which stays. */

@@ -4,14 +4,13 @@
  * @module
  */
 
-import { InputError, say, setting, task } from "../../kernels/errors.ts";
+import { say, setting } from "../../kernels/errors.ts";
 import { TASKS } from "../evaluation/choices/tasks.ts";
 import { readManifest, ZERO_SHOT } from "../graph/node.ts";
 import { exists } from "../graph/files.ts";
 import { printable } from "../graph/printable.ts";
 import { readJson, readVerified } from "../graph/schema.ts";
 import { Walk } from "../graph/walk.ts";
-import { readDerivation } from "../stages/derivation.ts";
 import { namedFiles } from "../stages/duplicates.ts";
 import {
   type Count,
@@ -46,15 +45,6 @@ export async function findOverlap(
 ): Promise<Overlap> {
   const { run } = options;
   await needConfiguration(run);
-  const derivation = await readDerivation(run);
-  const cannot = `Cannot look for overlap in "${run}" as`;
-  if (derivation && !derivation.change.relearned) {
-    const fact = `${cannot} its text must be here: it derives from another run`;
-    throw new InputError(fact, {
-      where: run,
-      remedy: say`run ${task("overlap", { run: derivation.from })}`,
-    });
-  }
   // Or an error, before anything is written.
   const request = await nameTexts(run, against, watch);
   return await openRun(options, watch, OVERLAP, async ({ makeStage }) => {

@@ -7,6 +7,7 @@
 
 import { InputError, say, setting, task } from "../../kernels/errors.ts";
 import { describeNodes, type NodeRecord } from "../graph/describe.ts";
+import { exists } from "../graph/files.ts";
 import type { Owner } from "../graph/lock.ts";
 import { GIVEN, givenNode, type Manifest, type Node, splitNeed } from "../graph/node.ts";
 import { MANIFEST } from "../graph/schema.ts";
@@ -18,7 +19,7 @@ import { readDerivation } from "../stages/derivation.ts";
 import { recordedText, unseenText } from "../stages/documents.ts";
 import { type GraphOf, graphOf } from "../stages/stage.ts";
 import { partitionStages, STAGES } from "../stages/stages.ts";
-import { type GivenText, lookAtText, type RunText } from "../stages/text.ts";
+import { GIVEN_TEXT, type GivenText, lookAtText, type RunText } from "../stages/text.ts";
 
 /** The nodes of a run, and the text that they are of. */
 export interface Plan {
@@ -62,7 +63,8 @@ export async function partitionGraph(
     };
   }
   checkLabels(configuration);
-  checkLimit(configuration);
+  const isHandedOver = given.documents !== undefined || await exists(`${run}/${GIVEN_TEXT}`);
+  if (!isHandedOver) checkLimit(configuration);
   const text = recorded
     ? await recordedText(run, configuration)
     : await lookAtText(run, configuration, given, { keep, check });

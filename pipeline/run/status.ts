@@ -9,7 +9,8 @@ import { InputError, task, type TaskReference, type Text } from "../../kernels/e
 import { listOwners, type Owner } from "../graph/lock.ts";
 import type { Asked, Manifest } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
-import { type Configuration, FIELDS } from "../settings/configuration.ts";
+import { PARTITIONERS } from "../partition/partitioners.ts";
+import { type Configuration, FIELD_NAMES, FIELDS, isDefault } from "../settings/configuration.ts";
 import { describeAdoption } from "../training/adoption.ts";
 import { changesOfText, type TextChanges } from "../stages/documents.ts";
 import { needConfiguration, partsAlone } from "../stages/parts.ts";
@@ -75,6 +76,8 @@ export interface RunStatus {
   text: TextChanges | null;
   /** Why nobody looked at the text: it, or what settings name, is not here. */
   unseen?: Text;
+  /** Settings that were given, with their values: those that are no defaults. */
+  settings: Partial<Configuration>;
   /**
    * Its stages, in the order in which they are made; where parts lie alone, the trainings of their
    * experts.
@@ -104,8 +107,26 @@ export async function readStatus(run: string): Promise<RunStatus> {
     parts,
     stages,
     text: plan?.text.blocks && !unseen ? await changesOfText(run, plan.text.blocks) : null,
+    settings: findGiven(configuration),
     ...unseen ? { unseen } : {},
   };
+}
+
+/** Settings that routers of another run bring with them. */
+const OF_ROUTERS: readonly (keyof Configuration)[] = ["experts", "levels", "tokenizer"];
+
+/** Gives the settings of a run that are no defaults, and follow from no other. */
+function findGiven(configuration: Configuration): Partial<Configuration> {
+  const { partitioner, routers, method } = configuration;
+  const usual = PARTITIONERS.get(partitioner)?.method ?? FIELDS.method.default;
+  const isGiven = (name: keyof Configuration) => {
+    if (name === "method") return method !== usual;
+    if (routers !== "" && OF_ROUTERS.includes(name)) return false;
+    return !isDefault(name, configuration[name]);
+  };
+  return Object.fromEntries(
+    FIELD_NAMES.filter(isGiven).map((name) => [name, configuration[name]]),
+  );
 }
 
 /** Gives the graph of a run: of its text, or where that is not here of what it was made of. */
@@ -169,14 +190,16 @@ function isLacking({ state, optional }: StageStatus): boolean {
   return state !== "up to date" && !(optional && state === "missing");
 }
 
+/** Names the call of a task that makes a stage, whichever expert it is of. */
+const nameCall = (
+  { command: { task, with: { expert: _, force: __, ...others } } }: StageStatus,
+): string => JSON.stringify([task, others]);
+
 /**
  * Lists the stages that are not up to date, except those that nobody asked for. Stages in the same
  * state that one call of a task makes, and nothing else, are listed together.
  */
 export function listLacks(stages: readonly StageStatus[]): Lack[] {
-  const nameCall = (
-    { command: { task, with: { expert: _, force: __, ...flags } } }: StageStatus,
-  ) => JSON.stringify([task, flags]);
   const alikes = Map.groupBy(
     stages.filter(isLacking),
     (stage) =>
@@ -200,13 +223,46 @@ export function listLacks(stages: readonly StageStatus[]): Lack[] {
 }
 
 /**
- * Names the task to run next: the one that makes the first stage of a partition that is lacking, or
- * else of what is lacking as well; undefined where nothing is, or somebody makes it.
+ * Lists the commands to run next, in their order: one for a whole partition, and one for all models
+ * of a task that nothing forbids to train together. None where nothing is lacking, or somebody
+ * makes it.
  */
-export function nextTask(stages: readonly StageStatus[]): TaskReference | undefined {
+export function nextTasks(run: string, stages: readonly StageStatus[]): TaskReference[] {
   const isToMake = (stage: StageStatus) => isLacking(stage) && stage.state !== "being made";
-  const next = stages.find((stage) => stage.partition && isToMake(stage)) ?? stages.find(isToMake);
-  return next && listLacks(stages).find(({ stages }) => stages.includes(next.stage))!.command;
+  const lacks = listLacks(stages);
+  const commandOf = (stage: StageStatus): TaskReference => {
+    const { command } = stage;
+    if (stage.partition) return command.with.force ? command : task("partition", { run });
+    const alike = stages.filter((other) => nameCall(other) === nameCall(stage));
+    const isForAll = command.with.expert !== undefined && alike.filter(isToMake).length > 1 &&
+      !alike.some(({ command }) => command.with.force);
+    if (isForAll) return { ...command, with: { ...command.with, expert: "all" } };
+    return lacks.find(({ stages }) => stages.includes(stage.stage))!.command;
+  };
+  const ordered = [
+    ...stages.filter(({ partition }) => partition),
+    ...stages.filter(({ partition }) => !partition),
+  ];
+  const commands = ordered.filter(isToMake).map(commandOf);
+  return [...new Map(commands.map((command) => [JSON.stringify(command), command])).values()];
+}
+
+/** Tasks whose work the jobs of a run do as well. */
+const OF_JOBS = ["partition", "train-expert", "train-dense", "evaluate"];
+
+/**
+ * Names the one command that makes all that is lacking; undefined where there is none, because
+ * something must be replaced or is made by no job.
+ */
+export function taskForAll(
+  run: string,
+  commands: readonly TaskReference[],
+): TaskReference | undefined {
+  const areOfJobs = commands.every((command) =>
+    OF_JOBS.includes(command.task) && !command.with.force
+  );
+  if (commands.length < 2) return commands[0];
+  return areOfJobs ? task("submit", { run, executor: "local" }) : undefined;
 }
 
 /** Names the stages of a lack in a few words. */

@@ -29,7 +29,7 @@ import { compareParts } from "../stages/compare.ts";
 import { INDEX, PART_INDEX } from "../stages/documents.ts";
 import type { Problem } from "./partition.ts";
 import { type ExpertPart, partIn } from "../stages/parts.ts";
-import { nodeFolders } from "./settings.ts";
+import { MODEL_FOLDERS, nodeFolders } from "./settings.ts";
 import { EXPORT } from "../stages/exported.ts";
 
 /**
@@ -103,7 +103,10 @@ class Verification {
     if (isAlone) this.report.parts = parts.map(({ expert }) => expert);
     const { experts = parts.length } = this.#configuration ?? {};
     const ownParts = isAlone ? parts : parts.filter(({ expert }) => expert < experts);
-    if (!isAlone) this.#checkNeeds(experts);
+    if (!isAlone) {
+      this.#checkNeeds(experts);
+      this.#checkModels();
+    }
     const problems = this.#found;
     const isWhole = ownParts.length > 0 && !problems.some(({ file }) => file.endsWith(MANIFEST));
     const count = problems.length;
@@ -223,6 +226,26 @@ class Verification {
         const manifest = this.#nodes.get(name);
         if (manifest && hashFiles(manifest, start) !== sha256) {
           this.#problem(file, `it must be made of what is there now: "${name}" has changed`);
+        }
+      }
+    }
+  }
+
+  /** Checks that no model was trained on another part than the one that is there. */
+  #checkModels(): void {
+    for (const [name, { inputs }] of this.#nodes) {
+      const [folder, model] = name.split("/");
+      if (!MODEL_FOLDERS.includes(folder)) continue;
+      for (const [need, sha256] of Object.entries(inputs)) {
+        const { name: part, start } = splitNeed(need);
+        const there = part.startsWith("partition/") && this.#nodes.get(part);
+        if (!there) continue;
+        const file = `${name}/${MANIFEST}`;
+        if (folder === "experts" && part !== `partition/${model}`) {
+          this.#problem(file, `it must be trained on the part of its expert: it was on "${part}"`);
+        } else if (hashFiles(there, start) !== sha256) {
+          const what = `it must be trained on the part that is there: "${part}" is another`;
+          this.#problem(file, what);
         }
       }
     }

@@ -22,12 +22,12 @@ import {
   TOKENIZE,
   type Work,
 } from "../graph/node.ts";
-import { needColumn, readArrow, type RecordBatch } from "../rows/arrow.ts";
-import { readIntegers } from "../rows/column_values.ts";
+import { columnNames, readArrow, type RecordBatch } from "../rows/arrow.ts";
 import { exists, sha256 } from "../graph/files.ts";
 import { readVerified } from "../graph/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block, Piece } from "../text/blocks.ts";
+import { isNamed } from "../text/glob.ts";
 import { assignmentPlace } from "./assign.ts";
 import {
   documentBatch,
@@ -225,20 +225,26 @@ export interface FoundDocument
 }
 
 /**
- * Finds a document of a run by its id, as rows of shards tell it; null where there is none. Throws
- * an `InputError` where there is no index.
+ * Finds the documents of a run that an id, a path or a pattern of paths names. Throws an
+ * `InputError` where there is no index.
  */
-export async function findDocument(run: string, id: bigint): Promise<FoundDocument | null> {
+export async function* findDocuments(run: string, named: string): AsyncGenerator<FoundDocument> {
   const [part, all] = [PART_INDEX, INDEX].map((node) => `${run}/${node}/${DOCUMENTS}`);
-  const isSplit = await exists(part);
-  for await (const batch of readArrow(isSplit ? part : all)) {
-    const row = readIntegers(needColumn(batch, "document"), BigUint64Array).indexOf(id);
-    if (row < 0) continue;
-    if (!isSplit) return { ...documentRows(batch, COLUMNS)[row], document: String(id) };
-    const document = documentRows(batch, PART_COLUMNS)[row];
-    return { ...document, document: String(id), shares: document.shares || undefined };
+  const isId = /^\d+$/.test(named);
+  for await (const found of listDocuments(await exists(part) ? part : all)) {
+    if (isId ? found.document === named : isNamed(found.path, named)) yield found;
   }
-  return null;
+}
+
+/** Lists the documents of a table: that of a run's text, or that with experts. */
+export async function* listDocuments(path: string): AsyncGenerator<FoundDocument> {
+  for await (const batch of readArrow(path)) {
+    const isSplit = columnNames(batch).includes("expert");
+    for (const row of documentRows(batch, isSplit ? PART_COLUMNS : COLUMNS)) {
+      const { document, shares } = row as Partial<DocumentRow>;
+      yield { ...row, document: String(document), ...isSplit && { shares: shares || undefined } };
+    }
+  }
 }
 
 /** Files of the text that are not as they were when the run was made. */

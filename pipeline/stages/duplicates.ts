@@ -56,9 +56,9 @@ export interface Hashed extends Pick<Node, "name" | "needs" | "settings"> {
 
 /** Two documents that have something in common, by their numbers. */
 export interface Pair {
-  /** A training document. */
+  /** A document, for training unless only held-out ones are compared. */
   one: number;
-  /** A later training document, or one that is held out. */
+  /** A later one, or one of the other side. */
   other: number;
   /** Whether the texts are equal, nearly so, or share a passage. */
   kind: "exact" | "near" | "passage";
@@ -368,10 +368,10 @@ export class Compared {
   }
 
   /**
-   * Finds the duplicates of training documents. Of equal texts the first alone is compared, so a
-   * thousand make a thousand pairs.
+   * Finds the duplicates of the documents of a side, among these and those of another side. Of equal
+   * texts the first alone is compared, so a thousand make a thousand pairs.
    */
-  async findDuplicates(): Promise<Pair[]> {
+  async findDuplicates(side: Side, ...others: Side[]): Promise<Pair[]> {
     const pairs: Pair[] = [];
     const copies = new Set<number>();
     const candidates = new Map<number, Set<number>>();
@@ -380,21 +380,16 @@ export class Compared {
       copies.add(document);
       pairs.push({ kind: "exact", one: kept[0], other: document, share: 1 });
     };
-    await this.join("text", ["train", copy], ["test", copy]);
+    const sides = (onRow: OnRow) => others.map((other) => [other, onRow] as const);
+    await this.join("text", [side, copy], ...sides(copy));
     const compare = (document: number, earlier?: number[]) => {
       if (!earlier || copies.has(document)) return;
       const partners = candidates.getOrInsertComputed(document, () => new Set());
       for (const partner of earlier.slice(-MOST_BEFORE)) partners.add(partner);
       return earlier;
     };
-    await this.join(
-      "bands",
-      ["train", (document, kept) => compare(document, kept)?.push(document)],
-      [
-        "test",
-        compare,
-      ],
-    );
+    const first: OnRow = (document, kept) => compare(document, kept)?.push(document);
+    await this.join("bands", [side, first], ...sides(compare));
     for await (const pair of this.#verify(candidates)) pairs.push(pair);
     return pairs.sort((a, b) => a.other - b.other || a.one - b.one);
   }

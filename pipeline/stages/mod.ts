@@ -5,7 +5,13 @@
  */
 
 export { chooseChunk } from "./assign.ts";
-export { changesText, findDocument, type FoundDocument, type TextChanges } from "./documents.ts";
+export {
+  changesText,
+  findDocuments,
+  type FoundDocument,
+  listDocuments,
+  type TextChanges,
+} from "./documents.ts";
 export { type DocumentRow, type NeededFile } from "./token_rows.ts";
 export {
   type DerivedExpert,

@@ -23,17 +23,22 @@ import {
   nodesAsMade,
   oneByOne,
   readManifest,
+  TOKENIZER,
+  TOKENIZER_FILE,
   unaskedNode,
   type Work,
 } from "../graph/node.ts";
 import { printable } from "../graph/printable.ts";
 import { byLabel, count } from "../graph/schema.ts";
 import { toTable } from "../rows/arrow.ts";
+import { openDecoder } from "../text/decoder.ts";
 import { hashWords, listRuns, PASSAGE, SHINGLE } from "../text/hashes.ts";
+import { readDerivation } from "./derivation.ts";
 import { changesOfText, changesText, PART_INDEX } from "./documents.ts";
 import { Compared, type Hashed, hashNodes, type Pair } from "./duplicates.ts";
 import { partitionRemedy, partsAlone } from "./parts.ts";
 import type { GraphOf } from "./stage.ts";
+import { readStoredText } from "./stored_text.ts";
 import { readBlock } from "./text.ts";
 import {
   documentColumns,
@@ -48,7 +53,7 @@ import {
 export const OVERLAP = "overlap";
 /** Name of the node of what was found. */
 export const RESULT = "overlap/result";
-const REVISION = 5;
+const REVISION = 6;
 /** Files of what was found. */
 export const [JSON_FILE, PAIRS, LEAKS] = ["overlap.json", "overlap.arrow", "leaks.u64"];
 
@@ -58,7 +63,8 @@ export const [JSON_FILE, PAIRS, LEAKS] = ["overlap.json", "overlap.arrow", "leak
  * - `documents`: those for training. Of them `copies` equal an earlier one, and `near` are others
  *   that are nearly so.
  * - `apart`: copies and near ones whose earlier document another expert has.
- * - `heldOut`: those that are held out. Of them `twins` equal a training document or are nearly so.
+ * - `heldOut`: those that are held out. Of them `twins` equal a training document or are nearly so,
+ *   and `repeats` an earlier one that is held out.
  * - `leaking`: those held out that share a passage with a training document.
  */
 export const COUNTS = [
@@ -68,6 +74,7 @@ export const COUNTS = [
   "apart",
   "heldOut",
   "twins",
+  "repeats",
   "leaking",
 ] as const;
 /** One of these counts. */
@@ -80,7 +87,7 @@ const TALLY = v.object(v.entriesFromList([...COUNTS, "runs", "shared"], count));
 export type OverlapTally = v.InferOutput<typeof TALLY>;
 /** What `overlap.json` holds. */
 export const OVERLAP_SCHEMA = v.object({
-  format: v.literal(1),
+  format: v.literal(2),
   all: TALLY,
   sources: byLabel(TALLY),
   experts: byLabel(TALLY),
@@ -96,14 +103,29 @@ export const OVERLAP_SCHEMA = v.object({
 /** @ignore What `overlap.json` holds; its type is inferred. */
 export type Overlap = v.InferOutput<typeof OVERLAP_SCHEMA>;
 
-/** Takes the documents that became sequences, each on its side. */
-const blockTexts = ({ configuration, text, blocks }: GraphOf, kinds: Hashed["kinds"]): Hashed[] =>
+/**
+ * Takes the documents that became sequences, each on its side. Those of a derived run are read from
+ * its tokens, because their files belong to another run.
+ */
+const blockTexts = (
+  { run, configuration, text, blocks }: GraphOf,
+  kinds: Hashed["kinds"],
+  isDerived: boolean,
+): Hashed[] =>
   blocks.map((block) => ({
     name: `overlap/hashes/${block.name}`,
-    needs: [`${tokensNode(block)}:${DOCUMENTS}`],
+    needs: [isDerived ? tokensNode(block) : `${tokensNode(block)}:${DOCUMENTS}`],
     kinds,
     settings: { ...text.reading, block: block.name },
     async *read(making) {
+      if (isDerived) {
+        const { eos } = configuration;
+        const decode = await openDecoder(`${run}/${TOKENIZER}/${TOKENIZER_FILE}`, eos);
+        for await (const document of readStoredText(making, block, configuration, decode)) {
+          yield { ...document, source: "" }; // the index has it
+        }
+        return;
+      }
       const file = `${making.path(tokensNode(block))}/${DOCUMENTS}`;
       const rows = readDocumentRows(file, ["piece", "place", "side"]);
       let next = await rows.next();
@@ -144,10 +166,13 @@ export async function overlapNodes(
   if (made) return nodesAsMade(made, REVISION, asked);
   await refuseUnsplit(graph);
   const kinds = ["text", "bands", PASSAGE, ...named.length > 0 ? [8] as const : []] as const;
-  const hashed = [...blockTexts(graph, kinds), ...named];
+  const derivation = await readDerivation(graph.run);
+  const isDerived = derivation !== null && !derivation.change.relearned;
+  const texts = blockTexts(graph, kinds, isDerived);
+  const hashed = [...texts, ...named];
   return [
     ...[...graph.blocks.map(tokensNode), PART_INDEX].map(givenNode),
-    ...hashNodes(OVERLAP, hashed),
+    ...hashNodes(OVERLAP, [...named, ...texts]), // a wrong file fails before anything is made
     {
       name: RESULT,
       needs: [...hashed.flatMap(({ name, needs }) => [name, ...needs]), PART_INDEX],
@@ -201,9 +226,10 @@ async function writeResult(making: Making, { signal }: Work, hashed: readonly Ha
   const passages = await findPassages(all, PASSAGE);
   const eights = await findPassages(all, 8);
   const pairs = [
-    ...await all.findDuplicates(),
+    ...await all.findDuplicates("train", "test"),
     ...passages.pairs.filter(({ other }) => other < end),
   ];
+  const repeated = new Set((await all.findDuplicates("test")).map(({ other }) => other));
   const pairsByOther = Map.groupBy(pairs, ({ other }) => other);
   const wanted = new Set(pairs.flatMap(({ one, other }) => [one, other]));
   const rows = new Map<number, Row>();
@@ -221,7 +247,11 @@ async function writeResult(making: Making, { signal }: Work, hashed: readonly Ha
     const apart = Number(itsPairs.some(({ one }) => rows.get(one)?.expert !== row.expert));
     const counts = row.side === "train"
       ? { documents: 1, copies: has("exact"), near: has("near"), apart }
-      : { ...passages.count(number), twins: has("exact", "near") };
+      : {
+        ...passages.count(number),
+        twins: has("exact", "near"),
+        repeats: Number(repeated.has(number)),
+      };
     add(total, counts);
     add(sources.getOrInsertComputed(row.source, noTally), counts);
     add(experts.getOrInsertComputed(row.expert, noTally), counts);
@@ -246,7 +276,7 @@ async function writeResult(making: Making, { signal }: Work, hashed: readonly Ha
   await writeRows(making, PAIRS, [toTable(columns, { format: 1, stage: OVERLAP })]);
   const tallies = { sources: byName(sources), experts: byName(experts), against: byName(against) };
   const examples = await chooseExamples(all, pairs, rows);
-  const result: Overlap = { format: 1, all: total, ...tallies, examples };
+  const result: Overlap = { format: 2, all: total, ...tallies, examples };
   await making.write(JSON_FILE, jsonText(result));
   await making.write(LEAKS, new Uint8Array(BigUint64Array.from(leaks).buffer));
   return { pairs: pairs.length };

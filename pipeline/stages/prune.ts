@@ -48,7 +48,7 @@ export async function pruneNodes(graph: GraphOf, taken?: Node): Promise<Node[]> 
     settings: { ...text.reading, block: block.name },
     read: (making) => readTaken(block, configuration, text, making, taken),
   }));
-  return [...hashNodes(CORPUS, [...documents, ...named]), {
+  return [...hashNodes(CORPUS, [...named, ...documents]), {
     name: PRUNED,
     needs: [...taken ? [taken.name] : [], ...[...documents, ...named].map(({ name }) => name)],
     settings: {
@@ -78,7 +78,7 @@ async function prune(
   taken?: Node,
 ) {
   const all = new Compared(making, hashed, signal);
-  const pairs = await all.findDuplicates();
+  const pairs = await all.findDuplicates("train", "test");
   const { dedup, holdout } = configuration;
   const seed = findTextSeed(configuration);
   const groups = groupPairs(pairs);

@@ -282,7 +282,6 @@ const OTHERS: Record<string, () => readonly Name[]> = {
     ...listNames(SWITCH),
   ],
   submit: () => OTHERS.reproduce(),
-  show: () => ["tokenizer"],
   cost: () => [
     ...["vocabularySize", "sequenceLength", "holdout", "shardSequences"] as const,
     ...listNames(ROUTERS, "routerRate", "routerWarmup"),

@@ -52,7 +52,7 @@ export async function* readRunText(
 }
 
 /** Reads the documents of a block, in the order of its table; with `only` those with these ids. */
-async function* readStoredText(
+export async function* readStoredText(
   making: Pick<Making, "path" | "manifest">,
   block: NamedRows,
   { packing }: Pick<Configuration, "packing">,

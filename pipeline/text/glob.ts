@@ -129,3 +129,9 @@ export function matchesPath(path: string, pattern: string): boolean {
     );
   });
 }
+
+/** Returns whether a path, or the end of one, is named: by itself or by a pattern. */
+export function isNamed(path: string, named: string): boolean {
+  const plain = named.replace(/^\.\//, "");
+  return path === plain || path.endsWith(`/${plain}`) || isGlob(plain) && matchesPath(path, plain);
+}

@@ -41,8 +41,8 @@ Deno.test("a value that begins with a dash is one behind =, and where it holds w
   );
   const shown: string[][] = [];
   const show = await taskOf("show");
-  const note: Task["run"] = ({ paths, sources }) =>
-    Promise.resolve(void shown.push([...paths, String(sources.flags?.tokenizer)]));
+  const note: Task["run"] = ({ paths, options }) =>
+    Promise.resolve(void shown.push([...paths, String(options.tokenizer)]));
   await perform({ ...show, run: note }, ["--tokenizer", "--a b", "c.arrow"], frame);
   assertEquals(shown, [["c.arrow", "--a b"]]);
 });

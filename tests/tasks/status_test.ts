@@ -21,7 +21,14 @@ function upToDateStage(stage: string, more: Partial<StageStatus> = {}): StageSta
 }
 
 const statusWith = (...stages: StageStatus[]): RunStatus =>
-  ({ run: "runs/a", holders: [], parts: [], text: null, stages }) as unknown as RunStatus;
+  ({
+    run: "runs/a",
+    holders: [],
+    parts: [],
+    text: null,
+    settings: { input: ["texts"], sourceFromPath: "{source}/*", vocabularySize: 300 },
+    stages,
+  }) as unknown as RunStatus;
 
 Deno.test("statusText() puts models that stand alike into one row, and counts the files of all", () => {
   const experts = [0, 1, 2].map((expert) =>
@@ -40,6 +47,10 @@ Deno.test("statusText() puts models that stand alike into one row, and counts th
   assertMatch(text, /^train-expert-00 … 02 \(3\) +up to date +6 +3 MiB$/m);
   assertMatch(text, /^train-expert-03 +missing$/m);
   assertMatch(text, /^next: deno task train-expert --run runs\/a --expert 3$/m);
+  assertMatch(
+    text,
+    /^settings that were given: --input texts, --source-from-path \{source\}\/\*, --vocab-size 300$/m,
+  );
 });
 
 Deno.test("statusText() has a row for every branch of a tree and state, whatever else sets experts apart", () => {

@@ -1,11 +1,19 @@
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { InputError, wordText } from "../../../kernels/errors.ts";
 import { certificateText, checkForgotten } from "../../../pipeline/run/certificate.ts";
 import { listDescendants } from "../../../pipeline/run/descendants.ts";
 import { derive, type DeriveOptions, planDerive } from "../../../pipeline/run/derive.ts";
+import { findOverlap } from "../../../pipeline/run/overlap.ts";
 import { partition } from "../../../pipeline/run/partition.ts";
-import type { Configuration } from "../../../pipeline/settings/configuration.ts";
-import { hashes, inFolder, lastingFolder, ok, task } from "../../tasks/support.ts";
+import { trainingSettings } from "../../../pipeline/run/settings.ts";
+import { type Configuration, FIELD_NAMES } from "../../../pipeline/settings/configuration.ts";
+import { hashes, inFolder, lastingFolder, ok, task, taskHere } from "../../tasks/support.ts";
 import { copiesCorpus, COPY_KINDS, writeCorpus } from "./copies_support.ts";
 
 const CORPUS = copiesCorpus(40, 4);
@@ -117,6 +125,131 @@ Deno.test("derive() refuses to add forgotten text whose exact copy stayed", () =
     const add = [`${change.from}/../texts/${CORPUS.secrets[1]}`];
     const more = { run: `${folder}/more`, from: change.run, noTrain: true, add };
     await assertRejects(() => derive(more), InputError, "what is forgotten must stay away");
+  }));
+
+Deno.test("findOverlap() looks into the text of a derived run, which its tokens hold", () =>
+  withRun(async (change, folder) => {
+    const { from, run } = change;
+    const above = await findOverlap({ run: from });
+    await derive({ ...change, forget: { paths: ["plain/*"] } });
+    const { all, examples } = await findOverlap({ run });
+    const { copies, near } = above.all;
+    assertEquals([all.copies, all.near], [copies, near]);
+    assert(copies + near > 0 && examples.length > 0);
+    assert(all.documents < above.all.documents);
+    await derive({
+      run: `${folder}/less`,
+      from: run,
+      forget: { paths: ["copies/*"] },
+      noTrain: true,
+    });
+    const { all: rest } = await findOverlap({ run: `${folder}/less` });
+    assertEquals([rest.copies, rest.near, rest.twins, rest.leaking], [0, 0, 0, 0]);
+  }));
+
+Deno.test("a derived run refuses every other setting that its text or its parts go by, also with force", () =>
+  withRun(async (change) => {
+    const { from, run } = change;
+    await derive(change);
+    const others: { [Name in keyof Configuration]?: Partial<Configuration> } = {
+      input: { input: [`${from}/../texts/plain`] },
+      format: { format: "txt" },
+      textField: { textField: "body" },
+      sourceField: { sourceField: "kind" },
+      textColumn: { textColumn: "body" },
+      tokenColumn: { tokenColumn: "ids" },
+      sourceFromPath: { sourceFromPath: "{source}/*" },
+      maxDocuments: { maxDocuments: 9 },
+      take: { take: "head" },
+      dedup: { dedup: "exact" },
+      decontaminate: { decontaminate: [`${from}/config.json`] },
+      splitGroups: { splitGroups: true },
+      corpus: { corpus: "wide" },
+      corpusCharacters: { corpusCharacters: 9_000 },
+      blockBytes: { blockBytes: 5_000 },
+      textSeed: { textSeed: 3 },
+      tokenizer: { tokenizer: `${from}/tokenizer.json` },
+      vocabularySize: { vocabularySize: 290 },
+      tokenizerSample: { tokenizerSample: 9_000 },
+      eos: { eos: "x" },
+      sequenceLength: { sequenceLength: 32 },
+      packing: { packing: "concat" },
+      maxTokens: { maxTokens: 900 },
+      holdout: { holdout: 0.2 },
+      shardSequences: { shardSequences: 50 },
+      partitioner: { partitioner: "ctbm" },
+      partitionerSample: { partitionerSample: 900 },
+      routers: { routers: `${from}/partitioner` },
+      experts: { experts: 3 },
+      levels: { levels: [2, 2], experts: 4, partitioner: "em" },
+      prefix: { prefix: 8 },
+      prefixLengths: { prefixLengths: [4, 8] },
+      routerHidden: { routerHidden: 16 },
+      routerLayers: { routerLayers: 1 },
+      routerHeads: { routerHeads: 4 },
+      routerArchitecture: { routerArchitecture: "llama" },
+      routerKvHeads: { routerKvHeads: 1, routerArchitecture: "llama" },
+      routerHeadSize: { routerHeadSize: 8, routerArchitecture: "llama" },
+      routerIntermediate: { routerIntermediate: 64, routerArchitecture: "llama" },
+      routerRopeTheta: { routerRopeTheta: 500, routerArchitecture: "llama" },
+      routerUntied: { routerUntied: true },
+      start: { start: "ctbm" },
+      fixed: { fixed: true, start: "ctbm" },
+      rounds: { rounds: 3 },
+      roundSequences: { roundSequences: 64 },
+      routerBatch: { routerBatch: 8 },
+      routerRate: { routerRate: 0.1 },
+      routerWarmup: { routerWarmup: 3 },
+      scoreBatch: { scoreBatch: 7 },
+      method: { method: "optimal" },
+      prices: { prices: from },
+      chunk: { chunk: 12 },
+      seed: { seed: 5 },
+    };
+    const trained = trainingSettings();
+    const bound = FIELD_NAMES.filter((name) => !trained.includes(name));
+    assertEquals(Object.keys(others).sort(), bound.toSorted());
+    const before = await hashes(run);
+    for (const flags of Object.values(others)) {
+      for (const force of [false, true]) {
+        const other = { run, force, sources: { flags } };
+        await assertRejects(() => partition(other), InputError, "it derives from another run");
+      }
+    }
+    assertEquals(await hashes(run), before);
+  }));
+
+Deno.test("planDerive() tells how many sequences each expert keeps, as they are made then", () =>
+  withRun(async (change, folder) => {
+    const add = [`${folder}/new.txt`];
+    await Deno.writeTextFile(add[0], "Some words that nobody ever wrote before. ".repeat(20));
+    const plan = await planDerive(change);
+    assertEquals((await derive(change)).experts, plan.experts);
+    assert(plan.experts.every(({ sequences: { before, now } }) => now! < before));
+    const printed = async (...args: string[]) => {
+      const { out } = await ok(
+        taskHere("derive", ["--from", change.from, "--run", `${folder}/c`, "--dry-run", ...args]),
+      );
+      return out.split("\n").filter((line) => /^[012] /.test(line)).map((line) =>
+        line.split(/ {2,}/)[2]
+      );
+    };
+    const counts = plan.experts.map(({ sequences: { now } }) => String(now));
+    assertEquals(await printed("--forget", "secret/*"), counts);
+    assertEquals(await printed("--add", add[0]), ["more", "more"]);
+    await Deno.writeTextFile(`${folder}/pairs.jsonl`, '{"prompt":"a ","response":"b"}\n');
+    const tune = [
+      "--from",
+      change.from,
+      "--run",
+      `${folder}/d`,
+      "--input",
+      `${folder}/pairs.jsonl`,
+    ];
+    for (const args of [[...tune, "--dry-run"], tune]) {
+      const { err } = await ok(taskHere("tune", args));
+      assertMatch(err.split("\n")[0], /nothing will be tuned: no model of .* is trained; run deno/);
+    }
   }));
 
 Deno.test("derive() takes other numbers for copies, which go with what is forgotten alone", () =>

@@ -166,6 +166,11 @@ Deno.test("derive() forgets documents: experts without one keep their bytes, the
     assertEquals((await checkForgotten(run)).problems.map(({ file }) => file), [
       ...["forgotten/forget.json", `experts/expert-0${again}/manifest.json`],
     ]);
+    const { problems } = await verifyRun(run);
+    assert(problems.some(({ file, what }) =>
+      file === `experts/expert-0${again}/manifest.json` &&
+      wordText(what).includes("it must be trained on the part that is there")
+    ));
     copyFolder(`${from}/tokens`, `${run}/overlap`);
     assert(
       (await checkForgotten(run)).problems.some(({ what }) =>

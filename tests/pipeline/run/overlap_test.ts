@@ -158,6 +158,13 @@ Deno.test("overlap finds what a brute force finds, to the same bytes from any bl
     assertEquals(found.all.documents, 120 - held.length);
     assertEquals(found.all.heldOut, held.length);
     assertEquals(found.all.twins, held.filter(twin).length);
+    const repeats = new Set(
+      [...allPairs(TEXTS)].filter(([, index]) => index >= 0.8).map(([pair]) =>
+        pair.split(" ").map(Number)
+      ).filter((pair) => pair.every((i) => sides[i] === "test")).map((pair) => Math.max(...pair)),
+    );
+    assertEquals(found.all.repeats, repeats.size);
+    assertGreater(repeats.size, 0);
     assertEquals(found.all.leaking, shared.filter((count) => count > 0).length);
     assertEquals(found.all.shared, shared.reduce((a, b) => a + b));
     assertEquals(found.all.runs, runs.flat().length);

@@ -13,6 +13,7 @@ import {
   type RunWatch,
 } from "../../../pipeline/run/run.ts";
 import { allTargets } from "../../../pipeline/stages/targets.ts";
+import { readDocumentRows } from "../../../pipeline/stages/token_rows.ts";
 import {
   readRunConfiguration,
   writeRunConfiguration,
@@ -149,6 +150,25 @@ Deno.test("a frozen run refuses other settings and other text, by name", () =>
     );
   }));
 
+Deno.test("a frozen run reads its files, so that it sees a byte that changed in one of the same size and time", () =>
+  inRun(async (folder, options) => {
+    const path = `${folder}/text/01.txt`;
+    const old = new Date("2020-01-01");
+    for (const { name } of Deno.readDirSync(`${folder}/text`)) {
+      await Deno.utime(`${folder}/text/${name}`, old, old);
+    }
+    await makePartition(options());
+    const bytes = await Deno.readFile(path);
+    await Deno.writeFile(path, bytes.with(9, bytes[9] ^ 1));
+    await Deno.utime(path, old, old);
+    assertEquals(await stagesPlanned(options()), []);
+    await assertRejects(
+      () => makePartition({ ...options(), frozen: true }),
+      InputError,
+      `changed "${path}"`,
+    );
+  }));
+
 Deno.test("what a run would refuse, its plan refuses: endings, patterns without a source, no labels, a folder of others", () =>
   inRun(async (folder, options) => {
     const refused = async (
@@ -185,6 +205,12 @@ Deno.test("documents that a script hands over are kept, and read again whenever 
       { length: 40 },
       (_, i) => `text ${i} of a river and a bridge `.repeat(20),
     );
+    const limited = given(texts);
+    limited.run = `${limited.run}-limited`;
+    limited.sources = { flags: { ...flags, maxDocuments: 12, vocabularySize: 270 } };
+    await makePartition(limited);
+    const rows = readDocumentRows(`${limited.run}/text/documents.arrow`, ["document"]);
+    assertEquals((await Array.fromAsync(rows)).length, 12);
     await makePartition(given(texts));
     assertEquals(await stagesMade(given(texts)), ["corpus"]);
     const { plan, stages: [corpus] } = await planRun(given([]));

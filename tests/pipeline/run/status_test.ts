@@ -3,7 +3,7 @@ import { wordText } from "../../../kernels/errors.ts";
 import { readManifest, takeLock, writeManifest } from "../../../pipeline/graph/mod.ts";
 import {
   listLacks,
-  nextTask,
+  nextTasks,
   partition,
   readStatus,
   runOneStage,
@@ -58,8 +58,14 @@ Deno.test("readStatus() tells what is made of a run, how much of it, with which 
       "evaluate missing",
     ]);
     const next = "deno task train-expert --run " + run + " --expert all";
-    assertEquals(worded([nextTask(status.stages)!]), next);
-    assertStringIncludes(statusText(status), `next: ${next}`);
+    assertEquals(worded([nextTasks(run, status.stages)[0]]), next);
+    const whole = `all that is missing: deno task submit --run ${run} --executor local`;
+    assertStringIncludes(statusText(status), `next: ${next}\n${whole}`);
+    assertEquals(status.settings, options.sources!.flags as typeof status.settings);
+    await Deno.remove(`${run}/scores`, { recursive: true });
+    await Deno.remove(`${run}/tokens`, { recursive: true });
+    const tasks = nextTasks(run, (await readStatus(run)).stages);
+    assertEquals(worded([tasks[0]]), `deno task partition --run ${run}`);
   }));
 
 Deno.test("a run is reported of where its text is not, and a part that lies alone by its expert's training", () =>

@@ -10,7 +10,7 @@ import { hashWords, jaccard, listRuns } from "../../../pipeline/text/hashes.ts";
 import { copiesCorpus, COPY_KINDS } from "../run/copies_support.ts";
 
 Deno.test("CopySearch finds all copies of six kinds, and nothing else", () => {
-  const { texts, secrets, copies } = copiesCorpus(120, 20);
+  const { texts, secrets, copies } = copiesCorpus(300, 20);
   const search = new CopySearch(secrets.map((path) => texts.get(path)!), COPY_RULE);
   const found = new Map<string, number>();
   for (const [path, text] of texts) {
