@@ -16,7 +16,7 @@ import { type Size, someTokens } from "./sizes.ts";
 import { columns, digits } from "./text.ts";
 import { takeTurns, training, type Work } from "./work.ts";
 
-const STEPS = 4; // of a round
+const STEPS = 1; // of a round
 const TOKENS = 32; // generated in a round
 
 /**
