@@ -156,6 +156,14 @@ export const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
 /**
+ * Ids by token, as a `tokenizer.json` has them. Tokens may be `constructor` or `prototype`, which
+ * valibot's record leaves out.
+ */
+export const tokenIds = v.custom<Record<string, number>>((value) =>
+  isObject(value) && Object.values(value).every((id) => v.is(count, id))
+);
+
+/**
  * Makes the schema of an object whose keys are labels of users. `v.record` leaves out the keys that
  * every object has, such as `constructor`; here they are kept.
  */

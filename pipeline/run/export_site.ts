@@ -18,14 +18,17 @@ import { runConfigurationText } from "../graph/configuration.ts";
 import { jsonText, listEntries, sha256 } from "../graph/files.ts";
 import { readVerified } from "../graph/schema.ts";
 import { encodeSafetensors, type SafetensorsDtype } from "../model/checkpoints/safetensors.ts";
-import { loadCheckpoint, nameTensors } from "../model/checkpoints/checkpoint.ts";
-import { huggingFaceConfig } from "../model/checkpoints/hugging_face_config.ts";
+import { checkRange, loadCheckpoint, nameTensors } from "../model/checkpoints/checkpoint.ts";
+import {
+  type CheckpointNotes,
+  huggingFaceConfig,
+} from "../model/checkpoints/hugging_face_config.ts";
 import { exampleOf, expertNames } from "../partition/names.ts";
 import { partitionerFolder, partitionerKind } from "../partition/partitioners.ts";
 import { defaultConfiguration } from "../settings/configuration.ts";
 import { needConfiguration } from "../stages/parts.ts";
 import { expertTarget } from "../stages/targets.ts";
-import { type Site, SITE_FORMAT } from "../web/site.ts";
+import { MOST_BYTES, type Site, SITE_FORMAT } from "../web/site.ts";
 import { bundleScript } from "../web/bundle.ts";
 import { type Exported, exportInto, type ExportTextOptions } from "./export.ts";
 import { modelsOfRun } from "./evaluate_run.ts";
@@ -81,46 +84,54 @@ export async function exportSite(
       `${run}/${expertTarget(expert, configuration).node}`,
     ])),
   };
+  const site: Site = {
+    format: SITE_FORMAT,
+    title: experts === 1 ? "One small expert" : `One of ${experts} small experts answers`,
+    texts: {
+      "config.json": runConfigurationText({
+        ...defaultConfiguration(),
+        ...Object.fromEntries(NEEDED.map((name) => [name, configuration[name]])),
+      }),
+      [`${PARTITIONER}/partitioner.json`]: await readText(`${routing}/partitioner.json`),
+    },
+    files: {},
+    experts: Array.from({ length: experts }, (_, expert) => {
+      const name = expertFolder(expert, experts);
+      const named = names?.[expert];
+      return {
+        name,
+        weights: `experts/${name}/model.safetensors`,
+        words: named?.terms.map(({ text }) => text) ?? [],
+        example: named ? exampleOf(named) : null,
+      };
+    }),
+  };
+  const type = dtype.toUpperCase() as SafetensorsDtype;
   const hashes: Record<string, string> = {};
   for (const [path, folder] of Object.entries(folders).sort()) {
-    hashes[path] = (await loadCheckpoint(folder)).sha256;
+    const { config, weights, notes, sha256 } = await loadCheckpoint(folder);
+    checkRange(weights, type, folder);
+    const { bytes } = encodeSafetensors(new Map(nameTensors(config, weights)), { dtype: type });
+    checkSize(folder, bytes, dtype);
+    hashes[path] = sha256;
+    const name = { f32: "float32", f16: "float16" }[dtype];
+    site.texts[`${path}/config.json`] = jsonText(
+      huggingFaceConfig(config, publicNotes(notes), name),
+    );
   }
-  const of = { to: "web", of: "all experts", dtype, script: sha256(script), models: hashes };
+  const tokenizer = await readVerified(`${run}/${TOKENIZER}/${TOKENIZER_FILE}`);
+  const page = [jsonText(site), script, STYLE, PAGE, sha256(tokenizer)];
+  const of = { to: "web", of: "all experts", dtype, page: sha256(page.join()), models: hashes };
   return await exportInto({ run, output, of, force }, watch, async (making) => {
-    const site: Site = {
-      format: SITE_FORMAT,
-      title: experts === 1 ? "One small expert" : `One of ${experts} small experts answers`,
-      texts: {
-        "config.json": runConfigurationText({
-          ...defaultConfiguration(),
-          ...Object.fromEntries(NEEDED.map((name) => [name, configuration[name]])),
-        }),
-        [`${PARTITIONER}/partitioner.json`]: await readText(`${routing}/partitioner.json`),
-      },
-      files: {},
-      experts: Array.from({ length: experts }, (_, expert) => {
-        const name = expertFolder(expert, experts);
-        const named = names?.[expert];
-        return {
-          name,
-          weights: `experts/${name}/model.safetensors`,
-          words: named?.terms.map(({ text }) => text) ?? [],
-          example: named ? exampleOf(named) : null,
-        };
-      }),
-    };
     const write = async (path: string, data: Uint8Array | Iterable<Uint8Array>) => {
       await making.write(path, data);
       const whole = await Deno.readFile(`${making.folder}/${path}`);
       site.files[path] = { bytes: whole.length, sha256: sha256(whole) };
     };
-    await write(TOKENIZER_FILE, await readVerified(`${run}/${TOKENIZER}/${TOKENIZER_FILE}`));
+    await write(TOKENIZER_FILE, tokenizer);
     for (const [path, folder] of Object.entries(folders)) {
-      const { config, weights, notes } = await loadCheckpoint(folder);
+      const { config, weights } = await loadCheckpoint(folder);
       const tensors = new Map(nameTensors(config, weights));
-      const type = dtype.toUpperCase() as SafetensorsDtype;
-      const name = { f32: "float32", f16: "float16" }[dtype];
-      site.texts[`${path}/config.json`] = jsonText(huggingFaceConfig(config, notes, name));
       await write(`${path}/model.safetensors`, encodeSafetensors(tensors, { dtype: type }));
     }
     await making.write("site.json", jsonText(site));
@@ -130,5 +141,28 @@ export async function exportSite(
     return { bytes: Object.values(site.files).reduce((sum, { bytes }) => sum + bytes, 0) };
   });
 }
+
+/** Throws an `InputError` where a file is larger than a browser's buffers. */
+function checkSize(folder: string, bytes: number, dtype: "f32" | "f16"): void {
+  if (bytes <= MOST_BYTES) return;
+  const rule = `no file of a site may have more than ${MOST_BYTES} bytes`;
+  throw new InputError(`Cannot export "${folder}" as ${rule}: it has ${bytes}`, {
+    where: folder,
+    remedy: dtype === "f32"
+      ? say`halve it with ${setting("saveDtype", "f16")}, or train smaller experts`
+      : "train smaller experts",
+  });
+}
+
+/** Leaves out of a checkpoint's notes what is not for the public: a path of the user's machine. */
+const publicNotes = (
+  { tokenizer, prefix, eos, partition, adopted }: CheckpointNotes,
+): CheckpointNotes => ({
+  tokenizer,
+  prefix,
+  eos,
+  partition,
+  adopted: adopted === undefined ? undefined : "elsewhere",
+});
 
 const readText = async (path: string) => new TextDecoder().decode(await readVerified(path));

@@ -6,9 +6,8 @@
  */
 
 import * as v from "valibot";
-import { conform } from "../graph/schema.ts";
+import { conform, tokenIds } from "../graph/schema.ts";
 
-const VOCABULARY = v.record(v.string(), v.number());
 const FORMAT = v.object({
   decoder: v.optional(v.nullable(v.looseObject({ type: v.string() }))),
   model: v.looseObject({ vocab: v.optional(v.unknown()) }),
@@ -36,7 +35,7 @@ export function countTokenBytes(json: string, vocabulary: number): Uint16Array |
   if (!isByteLevel && !isSentencePiece) return undefined;
   const entries = Array.isArray(model.vocab)
     ? model.vocab.map(([token]: [string], id: number): [string, number] => [token, id])
-    : Object.entries(conform(VOCABULARY, model.vocab));
+    : Object.entries(conform(tokenIds, model.vocab));
   const bytes = new Uint16Array(vocabulary);
   for (const [token, id] of entries) {
     if (isByteLevel) bytes[id] = token.length;

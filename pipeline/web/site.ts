@@ -9,7 +9,7 @@ import * as v from "valibot";
 /** Version of the layout of `site.json`. */
 export const SITE_FORMAT = 1;
 /** Most bytes of one file: a browser's buffers hold no more. */
-const MOST_BYTES = 2 ** 31 - 1;
+export const MOST_BYTES = 2 ** 31 - 1;
 
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 /** A path below the site's folder: no part of it begins with a dot. */

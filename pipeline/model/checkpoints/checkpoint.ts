@@ -262,7 +262,7 @@ const BEYOND: Record<SafetensorsDtype, number> = {
  * Throws an `InputError` where a weight would become infinite in the file, which nobody could read
  * then.
  */
-function checkRange(weights: Weights, dtype: SafetensorsDtype, where: string): void {
+export function checkRange(weights: Weights, dtype: SafetensorsDtype, where: string): void {
   if (dtype === "F32") return;
   for (const [name, values] of weights) {
     const tooLarge = values.find((value) =>
@@ -311,10 +311,6 @@ export interface ModelFolderOptions {
    */
   generation?: Record<string, unknown>;
 }
-
-/** Matches the paths of the files that {@linkcode saveModelFolder} writes, in their folder. */
-export const MODEL_FILES =
-  /(config|tokenizer|tokenizer_config|generation_config)\.json|model\.safetensors/;
 
 /**
  * Writes a complete Hugging Face folder: the checkpoint, the tokenizer with the chat template that

@@ -94,7 +94,7 @@ export async function findTargets(
   const { mixture, serveExperts, upstreams } = service;
   const named = await findModel(mixture, name);
   // Who asks for several experts, or for a model, does not want another one.
-  const isOne = named.expert === undefined && mix === 1 && reroute === undefined;
+  const isOne = named.expert === undefined && (mix ?? 1) === 1 && reroute === undefined;
   const targets = await choose(mixture, prompts, {
     ...named,
     fallback: isOne ? service.fallback : undefined,

@@ -6,7 +6,7 @@
 import * as v from "valibot";
 import { ensure, InputError } from "../../../../kernels/errors.ts";
 import { oneLine } from "../../../graph/files.ts";
-import { canonical, conform } from "../../../graph/schema.ts";
+import { canonical, conform, isObject, tokenIds } from "../../../graph/schema.ts";
 import type { GgufValue } from "./file.ts";
 
 /** Codes of what a token is. */
@@ -52,12 +52,12 @@ const FORMAT = v.object({
   normalizer: v.optional(v.nullable(v.object({ type: v.string() }))),
   pre_tokenizer: v.nullable(v.looseObject({ type: v.string() })),
   added_tokens: v.optional(
-    v.array(v.object({ id: v.number(), content: v.string(), special: v.boolean() })),
+    v.array(v.looseObject({ id: v.number(), content: v.string(), special: v.boolean() })),
     [],
   ),
   model: v.looseObject({
     type: v.optional(v.string()),
-    vocab: v.record(v.string(), v.number()),
+    vocab: tokenIds,
     merges: v.array(v.union([v.string(), v.tuple([v.string(), v.string()])])),
   }),
 });
@@ -69,6 +69,9 @@ const FOREIGN = [
   "continuing_subword_prefix",
   "end_of_word_suffix",
 ] as const;
+
+/** Flags of an added token by which text around it counts; llama.cpp knows none of them. */
+const FLAGS = ["lstrip", "rstrip", "single_word"] as const;
 
 /**
  * Gives the header's values of a `tokenizer.json` that `where` names, for a model of so many ids.
@@ -92,12 +95,22 @@ export function vocabularyMetadata(
     normalized === "NFC",
     refuse("it must leave text as it is, but for NFC", `its normalizer is ${normalized}`),
   );
+  for (const token of added) {
+    const flag = FLAGS.find((name) => token[name]);
+    ensure(
+      flag === undefined,
+      refuse(
+        "its added tokens must be cut out of text as they are",
+        `${token.content} has ${flag}`,
+      ),
+    );
+  }
   const foreign = FOREIGN.find((name) => model[name]);
   ensure(
     foreign === undefined,
     refuse("llama.cpp must know its settings", `${foreign} is ${model[foreign!]}`),
   );
-  const meaning = canonical(withoutOffsets(cutter));
+  const meaning = canonical(withDefaults(cutter));
   const listedCutter = CUTTERS.find((candidate) => canonical(candidate.cutter) === meaning);
   const names = CUTTERS.map(({ name }) => name).join(", ");
   ensure(
@@ -156,9 +169,17 @@ function parse(json: string, refuse: (must: string, fact: string) => string) {
   }
 }
 
-/** Leaves out what says nothing of ids: whether offsets hold the space before a word. */
-function withoutOffsets(cutter: unknown): unknown {
+/**
+ * Fills in the settings of byte-level cutters that older files leave out, and leaves out what says
+ * nothing of ids: whether offsets hold the space before a word.
+ */
+function withDefaults(cutter: unknown): unknown {
   return JSON.parse(
-    JSON.stringify(cutter, (name, value) => name === "trim_offsets" ? undefined : value),
+    JSON.stringify(cutter, (name, value) => {
+      if (name === "trim_offsets") return undefined;
+      return isObject(value) && value.type === "ByteLevel"
+        ? { add_prefix_space: true, use_regex: true, ...value }
+        : value;
+    }),
   );
 }
