@@ -353,6 +353,11 @@ function addFallback(
     : [1, 0].map((side) =>
       calibrateMargin(margins.filter((_, row) => half(row) === side), calibrate)
     );
+  ensure(
+    ofOthers.every(Number.isFinite),
+    `Cannot calibrate a fallback as there must be two held-out documents: there are too few`,
+    { remedy: say`partition with a larger ${setting("holdout")}` },
+  );
   if (calibrate !== undefined) send(unseen, (row) => ofOthers[half(row)]);
   const point = (limit: number) => ({
     margin: limit === Infinity ? null : limit,

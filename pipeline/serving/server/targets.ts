@@ -93,11 +93,13 @@ export async function findTargets(
 ): Promise<Choice[]> {
   const { mixture, serveExperts, upstreams } = service;
   const named = await findModel(mixture, name);
-  // Who asks for several experts, or for a model, does not want another one.
+  // Who asks for several experts, or for a model, does not want another one. The margin was found
+  // for M tokens and all experts.
   const isOne = named.expert === undefined && (mix ?? 1) === 1 && reroute === undefined;
+  const isCalibrated = named.prefix === undefined && exclude.length === 0;
   const targets = await choose(mixture, prompts, {
     ...named,
-    fallback: isOne ? service.fallback : undefined,
+    fallback: isOne && isCalibrated ? service.fallback : undefined,
     exclude,
     mix,
     reroute,

@@ -25,13 +25,13 @@ Deno.test("countTokenBytes() adds up to the bytes of any text, and counts none f
 });
 
 Deno.test("countTokenBytes() reads SentencePiece vocabularies, and gives up on others", () => {
-  const vocab = { "<s>": 0, "\u2581the": 1, "<0x0A>": 2, "\u00e9": 3 };
+  const vocab = { "<s>": 0, "\u2581the": 1, "<0x0A>": 2, "\u00e9": 3, constructor: 4 };
   const added = [{ id: 0, content: "<s>", special: true }];
   const json = (decoder: unknown) =>
     JSON.stringify({ decoder, model: { type: "BPE", vocab }, added_tokens: added });
   const replace = { type: "Replace", pattern: { String: "\u2581" }, content: " " };
   const decoder = { type: "Sequence", decoders: [replace, { type: "ByteFallback" }] };
-  assertEquals([...countTokenBytes(json(decoder), 4)!], [0, 4, 1, 2]);
+  assertEquals([...countTokenBytes(json(decoder), 5)!], [0, 4, 1, 2, 11]);
   const unigram = JSON.stringify({
     decoder: { type: "Metaspace" },
     model: { type: "Unigram", vocab: [["<s>", 0], ["\u2581a", -1]] },

@@ -153,3 +153,19 @@ Deno.test("describeRouting() and routingHeaders() say who answers and by how muc
   assert(Array.from({ length: 500 }, (_, i) => sizeOf(i + 1)).every((size) => size < 4300));
   assertEquals([sizeOf(64) > 500, sizeOf(500)], [true, 2], "of too many it sends nothing");
 });
+
+Deno.test("findTargets() falls back where a request asks for nothing in particular", async () => {
+  const service = { mixture: MIXTURE, fallback: { model: "dense", margin: Infinity } };
+  const modelFor = async (more: Partial<Parameters<typeof findTargets>[1]> = {}) => {
+    const request = { model: "mixture", exclude: [], mix: undefined, reroute: undefined, ...more };
+    const prompts = [Uint32Array.of(1, 6, 7)];
+    const [{ model }] = await findTargets(service as unknown as Service, request, prompts);
+    return model;
+  };
+  assertEquals(await modelFor(), "dense");
+  assertEquals(await modelFor({ mix: 1 }), "dense");
+  // The margin was found for M tokens and all experts.
+  for (const more of [{ model: "mixture@2" }, { exclude: [0] }, { model: "expert-1" }]) {
+    assertEquals(await modelFor(more), 1, JSON.stringify(more));
+  }
+});

@@ -114,8 +114,10 @@ Deno.test("vocabularyMetadata() marks EOS, added tokens and ids without a token"
   const format = JSON.parse((await trained()).json);
   format.added_tokens.push({ id: VOCABULARY, content: "<|user|>", special: true });
   format.added_tokens.push({ id: VOCABULARY + 1, content: "<b>", special: false });
+  // Words that objects have anyway are tokens like others.
+  format.model.vocab.constructor = VOCABULARY + 2;
   const options = {
-    vocabulary: VOCABULARY + 3,
+    vocabulary: VOCABULARY + 4,
     eos: 0,
     template: "{{ x }}",
     where: "tokenizer.json",
@@ -123,8 +125,13 @@ Deno.test("vocabularyMetadata() marks EOS, added tokens and ids without a token"
   const metadata = vocabularyMetadata(JSON.stringify(format), options);
   const tokens = metadata["tokenizer.ggml.tokens"][1] as string[];
   const types = metadata["tokenizer.ggml.token_type"][1] as number[];
-  assertEquals(tokens.slice(VOCABULARY), ["<|user|>", "<b>", `[PAD${VOCABULARY + 2}]`]);
-  assertEquals(types.slice(VOCABULARY), [3, 4, 5]); // control, user defined, unused
+  assertEquals(tokens.slice(VOCABULARY), [
+    "<|user|>",
+    "<b>",
+    "constructor",
+    `[PAD${VOCABULARY + 3}]`,
+  ]);
+  assertEquals(types.slice(VOCABULARY), [3, 4, 1, 5]); // control, user defined, normal, unused
   assertEquals([tokens[0], ...types.slice(0, 3)], ["<|endoftext|>", 3, 1, 1]);
   assertEquals(metadata["tokenizer.chat_template"], ["string", "{{ x }}"]);
 });
@@ -135,6 +142,11 @@ Deno.test("vocabularyMetadata() refuses tokenizers of which llama.cpp would make
     [({ model }) => model.type = "Unigram", 'it must be byte-level BPE: it is "Unigram"'],
     [(format) => format.normalizer = { type: "Lowercase" }, "its normalizer is Lowercase"],
     [({ model }) => model.byte_fallback = true, "byte_fallback is true"],
+    [
+      (format) =>
+        format.added_tokens.push({ id: 1, content: "<mask>", special: true, lstrip: true }),
+      "<mask> has lstrip",
+    ],
     [
       ({ model }) => model.ignore_merges = true,
       "ignore_merges must be false where it cuts as gpt-2 does",
