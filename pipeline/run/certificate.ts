@@ -108,7 +108,7 @@ export async function writeCertificate(
 ): Promise<void> {
   const { from, version } = derivation;
   const documents = listForgotten(derivation);
-  const above = await readCertificate(from).catch(() => undefined);
+  const above = await readCertificate(from);
   const before = above?.copies ?? { searched: 0, forgotten: 0, stay: [] };
   const text: ForgettingCertificate = {
     format: 2,
@@ -178,8 +178,11 @@ async function describeExperts(
   }));
 }
 
-/** Reads the certificate of a run; undefined where there is none. */
-const readCertificate = async (run: string): Promise<ForgettingCertificate | undefined> =>
+/**
+ * Reads the certificate of a run; undefined where there is none. Throws an `InputError` where it is
+ * damaged.
+ */
+export const readCertificate = async (run: string): Promise<ForgettingCertificate | undefined> =>
   await readJsonIfThere(
     `${run}/${FOLDER}/${FILE}`,
     CERTIFICATE,

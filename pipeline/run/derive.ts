@@ -39,7 +39,7 @@ import {
   writeDerivation,
 } from "../stages/derivation.ts";
 import { INDEX, indexedBlocks } from "../stages/documents.ts";
-import { writeCertificate } from "./certificate.ts";
+import { readCertificate, writeCertificate } from "./certificate.ts";
 import { checkAdded, type FoundCopy } from "./copies.ts";
 import { type Descendant, listDescendants, noteDescendant } from "./descendants.ts";
 import {
@@ -225,6 +225,7 @@ async function prepare({ run, from, routers, router, noTrain, ...named }: Derive
   await checkPlaces(run, from);
   const configuration = await needConfiguration(from);
   checkChange(from, named, configuration);
+  await readCertificate(from); // or an error, before anything is made
   const { replace = [], replay = 0.5, epochs = 2, dropExpert: dropped = null } = named;
   const { splitExpert: split = null } = named;
   const before = await readBefore(from, configuration);

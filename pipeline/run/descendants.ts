@@ -11,6 +11,7 @@
 import { dirname, resolve } from "node:path";
 import * as v from "valibot";
 import { findRun, readRunConfiguration } from "../graph/configuration.ts";
+import { exists } from "../graph/files.ts";
 import { readDerivation } from "../stages/derivation.ts";
 import { adoptedExperts } from "../training/adoption.ts";
 
@@ -37,8 +38,13 @@ export interface Descendant {
   took: "derived" | "tuned" | "expert" | "routers";
   /** The other one. */
   from: string;
-  /** Whether it is still there. */
+  /** Whether a run is still there. */
   isThere: boolean;
+  /**
+   * Whether that run still says that it took something. It may not where it was made anew, was
+   * damaged, or names a path by which the other one can no longer be found.
+   */
+  saysSo: boolean;
 }
 
 const placeOf = (run: string) => `${run}/metrics/descendants.jsonl`;
@@ -87,8 +93,8 @@ export async function listDescendants(
 ): Promise<Descendant[]> {
   const descendants: Descendant[] = [];
   for (const noted of await readNoted(run)) {
-    const isThere = await isFrom(noted, run);
-    descendants.push({ ...noted, from: run, isThere });
+    const isThere = await exists(`${noted.run}/config.json`);
+    descendants.push({ ...noted, from: run, isThere, saysSo: await saysFrom(noted, run) });
     if (!isThere || seen.has(noted.run)) continue;
     seen.add(noted.run);
     descendants.push(...await listDescendants(noted.run, seen));
@@ -96,19 +102,34 @@ export async function listDescendants(
   return descendants;
 }
 
-/** Tells whether a run is there, and is still the one that was made from another. */
-async function isFrom({ run, took }: Noted, from: string): Promise<boolean> {
-  const above = resolve(from);
-  const isIn = (path: string) => `${resolve(path)}/`.startsWith(`${above}/`);
+/**
+ * Tells whether a run still says that it was made from another. A run that cannot be read says
+ * nothing.
+ */
+async function saysFrom({ run, took }: Noted, from: string): Promise<boolean> {
+  const above = await realPlace(from);
+  const isIn = async (path: string) => `${await realPlace(path)}/`.startsWith(`${above}/`);
   const settings = await readRunConfiguration(run, { edited: true }).catch(() => null);
   if (!settings) return false;
   const { routers, prices } = settings.configuration;
-  if (took === "routers") return [routers, prices].some((path) => path !== "" && isIn(path));
-  if (took === "expert") return (await adoptedExperts(run)).some(({ from }) => isIn(from));
+  if (took === "routers") {
+    const named = [routers, prices].filter((path) => path !== "");
+    return (await Promise.all(named.map(isIn))).includes(true);
+  }
+  if (took === "expert") {
+    const adopted = await adoptedExperts(run).catch(() => []);
+    return (await Promise.all(adopted.map(({ from }) => isIn(from)))).includes(true);
+  }
   const derivation = await readDerivation(run).catch(() => null);
-  return derivation !== null && resolve(derivation.from) === above;
+  return derivation !== null && await realPlace(derivation.from) === above;
 }
 
+/** Gives a path without links; as it is where nothing is there. */
+const realPlace = (path: string): Promise<string> => Deno.realPath(path).catch(() => resolve(path));
+
 /** Writes in one line what a run took. */
-export const describeDescendant = ({ run, from, took, isThere }: Descendant): string =>
-  isThere ? `${run}, which ${TAKEN[took].replace("it", from)}` : `${run}, which is gone`;
+export function describeDescendant({ run, from, took, isThere, saysSo }: Descendant): string {
+  if (!isThere) return `${run}, which is gone`;
+  const what = TAKEN[took].replace("it", from);
+  return saysSo ? `${run}, which ${what}` : `${run}, of which it was noted that it ${what}`;
+}

@@ -287,16 +287,25 @@ Deno.test("a certificate names runs that were made from those above, and tells t
     await derive({ ...other, run: `${folder}/grandchild`, from: `${folder}/child` });
     await derive({ ...other, run: `${folder}/gone` });
     await Deno.remove(`${folder}/gone`, { recursive: true });
+    // A run that names its routers by a link, and one that says something else by now.
+    await Deno.symlink(from, `${folder}/link`);
+    const flags = { ...FLAGS, input: [`${first}/../texts`], routers: `${folder}/link/partitioner` };
+    await partition({ run: `${folder}/linked`, sources: { flags } });
+    await derive({ ...other, run: `${folder}/unreadable` });
+    await Deno.writeTextFile(`${folder}/unreadable/derived/derivation.json`, "{");
     const { below } = await derive({ ...change, from });
-    assertEquals(below.map(({ run, isThere }) => [run, isThere]), [
-      [`${folder}/child`, true],
-      [`${folder}/grandchild`, true],
-      [`${folder}/gone`, false],
+    assertEquals(below.map(({ run, isThere, saysSo }) => [run, isThere, saysSo]), [
+      [`${folder}/child`, true, true],
+      [`${folder}/grandchild`, true, true],
+      [`${folder}/gone`, false, false],
+      [`${folder}/linked`, true, true],
+      [`${folder}/unreadable`, true, false],
     ]);
     const { out } = await ok(task("verify", [change.run, "--forgotten"]));
     assertStringIncludes(out, `${folder}/grandchild, which derives from ${folder}/child`);
     assertStringIncludes(out, `${folder}/gone, which is gone`);
-    assertEquals((await listDescendants(from)).length, 4);
+    assertStringIncludes(out, `${folder}/unreadable, of which it was noted that it derives from`);
+    assertEquals((await listDescendants(from)).length, 6);
   }));
 
 Deno.test("derive() refuses wrong places and files by name, and leaves nothing", () =>

@@ -102,6 +102,7 @@ async function writeTables(
     ({ name: `${block}`, kinds: [kind] }) as unknown as Hashed
   );
   const making = {
+    folder,
     path: (name: string) => `${folder}/${name}`,
     manifest: (name: string) => ({ result: { documents: counts[Number(name)] } }),
   };
