@@ -37,14 +37,30 @@ export async function serveSite(folder: string, options: ServeSiteOptions = {}):
     signal,
     onListen: ({ port }) => onListen?.(`http://127.0.0.1:${port}/`),
   }, async (request) => {
-    const path = decodeURIComponent(new URL(request.url).pathname);
+    const { pathname } = new URL(request.url);
+    const path = decodePath(pathname);
+    if (path === undefined) return new Response("no path", { status: 400 });
     onRequest?.(path);
     const file = resolve(root, `.${path.endsWith("/") ? `${path}index.html` : path}`);
     if (!file.startsWith(`${root}/`)) return new Response("not here", { status: 404 });
-    const data = await Deno.readFile(file).catch(ifMissing(null));
+    const info = await Deno.stat(file).catch(ifMissing(null));
+    if (info?.isDirectory) {
+      return new Response(null, { status: 301, headers: { location: `${pathname}/` } });
+    }
+    const data = info && await Deno.readFile(file).catch(ifMissing(null));
     if (data === null) return new Response("not here", { status: 404 });
     const type = TYPES[file.split(".").at(-1)!] ?? "application/octet-stream";
     return new Response(data, { headers: { "content-type": type, "cache-control": "no-cache" } });
   });
   await server.finished;
+}
+
+/** Decodes the path of a request; undefined where it is none. */
+function decodePath(path: string): string | undefined {
+  try {
+    const decoded = decodeURIComponent(path);
+    return decoded.includes("\0") ? undefined : decoded;
+  } catch {
+    return undefined;
+  }
 }

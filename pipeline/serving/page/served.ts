@@ -48,7 +48,9 @@ interface StreamEvent {
 const key = element<HTMLInputElement>("key");
 let listed: Listed[] = [];
 
-/** Asks the server. Throws what it says where it refuses. */
+const AGAIN_MS = 1_000; // after which a server that still loads is asked again
+
+/** Asks the server, and waits for one that still loads. Throws what it says where it refuses. */
 async function ask(path: string, body?: object, signal?: AbortSignal): Promise<Response> {
   const response = await fetch(path, {
     method: body ? "POST" : "GET",
@@ -62,6 +64,12 @@ async function ask(path: string, body?: object, signal?: AbortSignal): Promise<R
   if (response.ok) return response;
   if (response.status === 401) element<HTMLDetailsElement>("more").open = true; // there is the key
   const { error } = await response.json().catch(() => ({}));
+  if (error?.code === "loading") {
+    showError(error.message);
+    await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+    signal?.throwIfAborted();
+    return await ask(path, body, signal);
+  }
   throw new Error(error?.message ?? `The server answers ${response.status}`);
 }
 

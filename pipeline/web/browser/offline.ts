@@ -29,18 +29,23 @@ export function answerOffline(worker: ServiceWorkerGlobalScope): void {
   worker.addEventListener("activate", (event) => event.waitUntil(worker.clients.claim()));
   worker.addEventListener("fetch", (event) => {
     const { request } = event;
-    if (pagePaths.has(request.url)) event.respondWith(fromNetwork(request));
+    // The page may be visited by another name, such as index.html or ./?x.
+    const name = request.mode === "navigate" ? "./" : request;
+    if (request.mode === "navigate" || pagePaths.has(request.url)) {
+      event.respondWith(fromNetwork(request, name));
+    }
   });
 }
 
-async function fromNetwork(request: Request): Promise<Response> {
+/** Answers from the network, or with what was kept by a name. */
+async function fromNetwork(request: Request, name: Request | string): Promise<Response> {
   const cache = await caches.open(CACHE);
   try {
     const response = await fetch(request);
-    if (response.ok) await cache.put(request, response.clone());
+    if (response.ok) await cache.put(name, response.clone());
     return response;
   } catch (error) {
-    const cached = await cache.match(request);
+    const cached = await cache.match(name);
     if (cached) return cached;
     throw error;
   }

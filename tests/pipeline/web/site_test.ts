@@ -262,6 +262,7 @@ Deno.test({
         await types(page, PROMPTS[1]);
         assertStringIncludes(await writes(page), PROMPTS[1]);
         assertEquals(await textOf(page, "#error"), "");
+        await opens(page, `${url}index.html?again`); // by another name
       }, GPU_ARGUMENTS)
     ),
 });
@@ -372,3 +373,23 @@ Deno.test({
         }, GPU_ARGUMENTS));
     }),
 });
+
+Deno.test("a site's server answers for what is no file", () =>
+  inFolder(async (folder) => {
+    await Deno.mkdir(`${folder}/below`);
+    await Deno.writeTextFile(`${folder}/below/index.html`, "here");
+    await atAddress(folder, async ({ url }) => {
+      const cases: [path: string, status: number, text: string][] = [
+        ["below", 200, "here"],
+        ["below/", 200, "here"],
+        ["%zz", 400, "no path"],
+        ["x%00", 400, "no path"],
+        ["nothing", 404, "not here"],
+        ["..%2f..%2fetc%2fpasswd", 404, "not here"],
+      ];
+      for (const [path, status, text] of cases) {
+        const response = await fetch(url + path);
+        assertEquals([response.status, await response.text()], [status, text], path);
+      }
+    });
+  }));
