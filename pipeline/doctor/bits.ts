@@ -43,7 +43,7 @@ export async function compareBits(gpu: Gpu): Promise<BitsResult[]> {
   return results;
 }
 
-/** Trains a bank for two steps, all models on the same batch; gives the bits of each one's weights. */
+/** Trains a bank for two steps on one batch; gives the bits of each model's weights. */
 async function trainedBits(gpu: Gpu, seeds: readonly number[]): Promise<string[]> {
   const batch = 2;
   const trainer = createTrainer(gpu, {

@@ -45,8 +45,9 @@ export interface Diagnosis {
  * variants need, and whether it `offers` them; the features that it lists, and the limits that a
  * device gets; the variant of each kernel that runs, and why (`forms`); bytes of buffers that can
  * be had at once, and the most that was asked for (`memory`); how far each set of variants is from
- * the golden values; whether several ways to compute the same give the same `bits`; its peak of arithmetic and of memory traffic (`roof`); a training `step`; the
- * file that the figures are `kept` in, undefined where they are not kept.
+ * the golden values; whether several ways to compute the same give the same `bits`; its peak of
+ * arithmetic and of memory traffic (`roof`); a training `step`; the file that the figures are
+ * `kept` in, undefined where they are not kept.
  *
  * @ignore Its type is inferred.
  */

@@ -292,7 +292,7 @@ class Process {
     return {};
   }
 
-  /** Reports once where a node was made by another version of the driver than what it is made of. */
+  /** Reports once that a node and what it needs were made by different versions of the driver. */
   #tellDriver({ name }: Node, earlier: Device): void {
     const current = this.#device;
     if (this.#isTold || current?.adapter === undefined || earlier.driver === undefined) return;

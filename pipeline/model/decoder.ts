@@ -137,14 +137,16 @@ export function createDecoder(
   const shape = { models: 1, batch: longest, length: 1 };
   const arena = gpu.arena();
   const logitRows = readEvery * slots; // row `step * slots + i` is that of entry i
-  const { acts, banks: [{ bank }] } = orDestroy(arena, () => {
+  const { acts, banks: [{ bank }], choices, sampled } = orDestroy(arena, () => {
     const options = { training: false, capacity, slots, logitRows, dtype };
-    return createBanks(gpu, arena, config, [weights], shape, options);
+    return {
+      ...createBanks(gpu, arena, config, [weights], shape, options),
+      choices: arena.buffer("choices of tokens", 4 * CHOICE_VALUES * logitRows),
+      sampled: arena.buffer("sampled tokens", 4 * logitRows),
+    };
   });
   const stride = padded(vocabulary);
   const logits = acts.logits!;
-  const choices = arena.buffer("choices of tokens", 4 * CHOICE_VALUES * logitRows);
-  const sampled = arena.buffer("sampled tokens", 4 * logitRows);
   const forward = keepRecent((batch) =>
     planForward(gpu, bank, { ...acts, shape: { ...shape, batch } })
   );
@@ -179,7 +181,7 @@ export function createDecoder(
     }
   };
 
-  /** Submits the choice and the passes of the tokens that are read ahead; row i is that of entry i. */
+  /** Submits the choice and the passes of the tokens to read ahead; row i is that of entry i. */
   const submitAhead = (
     aheads: readonly (Ahead | undefined)[],
     entrySlots: readonly number[],

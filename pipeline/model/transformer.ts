@@ -108,7 +108,7 @@ export function planForward(
   ];
 }
 
-/** Plans the logits of the first `rows` rows of the normalised output, stored from row `first` on. */
+/** Plans the logits of the first `rows` rows of the normalised output, from row `first` on. */
 export function planLogits(
   gpu: Gpu,
   bank: ModelBank,

@@ -15,7 +15,7 @@ import { openToRead, unreadable } from "../graph/files.ts";
 import { checkLengths, checkTokens, type Columns, needColumn, type RecordBatch } from "./arrow.ts";
 import { readFloats, readIntegers, readStrings } from "./column_values.ts";
 import { ARRAYS } from "./columns.ts";
-import { type BatchHeader, checkBatch } from "./ipc/layout.ts";
+import { type BatchHeader, checkLayout } from "./ipc/layout.ts";
 import { orUnreadable } from "./ipc/library.ts";
 import { type IpcMessage, messagesIn, readAt } from "./ipc/messages.ts";
 import { decode } from "./ipc/read.ts";
@@ -311,7 +311,7 @@ async function scan(file: Deno.FsFile, path: string): Promise<Shard> {
     const { bodyLength } = message;
     const layout = orUnreadable(
       where,
-      () => checkBatch({ where, columns, header, bodyLength }),
+      () => checkLayout({ where, columns, header, bodyLength }),
     );
     const places = NUMERIC.map((name) => {
       if (!columnType(empty, name)) return NaN;

@@ -1,5 +1,5 @@
 /**
- * Reads a sample of a text, to estimate its characters, tokens and sequences before it is tokenized.
+ * Reads a sample of a text, to estimate its characters, tokens and sequences beforehand.
  *
  * @module
  */

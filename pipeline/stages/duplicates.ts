@@ -368,8 +368,8 @@ export class Compared {
   }
 
   /**
-   * Finds the duplicates of the documents of a side, among these and those of another side. Of equal
-   * texts the first alone is compared, so a thousand make a thousand pairs.
+   * Finds the duplicates of the documents of a side, among these and those of another side. Of
+   * equal texts the first alone is compared, so a thousand make a thousand pairs.
    */
   async findDuplicates(side: Side, ...others: Side[]): Promise<Pair[]> {
     const pairs: Pair[] = [];

@@ -65,7 +65,7 @@ export class LayoutChecks {
       const header = message.header() as BatchHeader;
       const { fields: columns } = schema;
       this.#checkCompression(where, header, body);
-      checkBatch({ where, columns, header, bodyLength, body, dictionaries });
+      checkLayout({ where, columns, header, bodyLength, body, dictionaries });
       return;
     }
     const { id, isDelta, data: header } = message.header();
@@ -75,7 +75,7 @@ export class LayoutChecks {
     }
     const columns = [{ name: `dictionary ${id}`, type }];
     this.#checkCompression(where, header, body);
-    checkBatch({ where, columns, header, bodyLength, body, dictionaries });
+    checkLayout({ where, columns, header, bodyLength, body, dictionaries });
     dictionaries.set(id, header.length + (isDelta ? dictionaries.get(id) ?? 0 : 0));
   }
 
@@ -93,7 +93,7 @@ export class LayoutChecks {
  * Throws where a batch does not agree with itself or with its schema. Returns the places of the
  * columns by name, up to the first column whose layout is not known here, such as a union.
  */
-export function checkBatch(batch: BatchToCheck): Map<string, Place> {
+export function checkLayout(batch: BatchToCheck): Map<string, Place> {
   const places = new Map<string, Place>();
   const walk = new ColumnWalk(batch);
   const isKnown = batch.columns.every((column) => {
@@ -229,7 +229,7 @@ class ColumnWalk {
     throw unreadable(this.batch.where, rule, `it has ${count} of ${left}`);
   }
 
-  /** Bytes of a buffer, uncompressed. A compressed one begins with them, or with -1 if it is not. */
+  /** Uncompressed bytes of a buffer. A compressed one begins with them, else with -1. */
   #size({ offset, length }: Region): number {
     const { header: { compression }, body } = this.batch;
     if (compression === null || length === 0) return length;
