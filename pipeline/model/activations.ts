@@ -308,6 +308,25 @@ function sublayerBuffers(
   });
 }
 
+/** Counts the bytes of the keys and values that a decoder keeps, of all layers. */
+export function countCacheBytes(
+  config: ModelConfig,
+  { slots, capacity, dtype = "f32" }: { slots: number; capacity: number; dtype?: Dtype },
+): number {
+  const shape = { models: 1, batch: slots, length: 1 };
+  const options = {
+    shape,
+    mode: "decode",
+    dtype,
+    slots,
+    positions: capacity,
+    sums: false,
+  } as const;
+  return listSublayers(config)
+    .flatMap(({ sublayer }) => Object.values(sublayer.buffers(config, options).cache ?? {}))
+    .reduce((bytes, { values, storage }) => bytes + values * bytesPerValue(storage), 0);
+}
+
 /**
  * Counts the values of scratch that long sums take: those of columns, and those of products on a
  * GPU.

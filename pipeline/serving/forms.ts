@@ -4,6 +4,7 @@
  */
 
 import type { Gpu } from "../../kernels/device/gpu.ts";
+import { countCacheBytes } from "../model/activations.ts";
 import type { Checkpoint, CheckpointNotes } from "../model/checkpoints/hugging_face_config.ts";
 import { type BranchScorer, createBranchScorer } from "../model/branch_scorer.ts";
 import { createDecoder, type DecoderOptions } from "../model/decoder.ts";
@@ -45,9 +46,11 @@ export function decoding({ slots = SLOTS, ...options }: DecodingOptions = {}): F
   return {
     name: `decoder ${JSON.stringify({ slots, ...options })}`,
     slots,
-    size: (config) =>
-      weightBytes(config) +
-      2 * config.layers * slots * usedCapacity(config) * config.hidden * BYTES,
+    size: (config) => {
+      const { dtype } = options;
+      const cache = countCacheBytes(config, { slots, capacity: usedCapacity(config), dtype });
+      return weightBytes(config) + cache;
+    },
     open({ config, weights, notes }, gpu, queue) {
       const shape = { config, weights, slots, capacity: usedCapacity(config) };
       const engine = new Engine(createDecoder(gpu, { ...options, ...shape }), queue);

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { saveCheckpoint } from "../../../pipeline/model/checkpoints/checkpoint.ts";
+import { findArchitecture } from "../../../pipeline/model/shape.ts";
 import { openPartitioner, PARTITIONERS } from "../../../pipeline/partition/partitioners.ts";
 import { Mixture, openMixture } from "../../../pipeline/serving/mixture.ts";
 import { assertClose, gpu, randomIntegers } from "../../kernels/support.ts";
@@ -201,5 +202,15 @@ Deno.test("size() of a form is near what a larger model takes, and grows with sl
   const [few, many] = [decoding({ slots: 1 }), decoding({ slots: 2 })];
   // Keys and values, 4 layers, 4 bytes each.
   assertEquals(many.size(config) - few.size(config), 2 * 4 * 128 * 64 * 4);
+  // In Llama's shape, of two heads of keys and values alone, each of 24 columns.
+  const grouped = findArchitecture({ architecture: "llama" }).resolve({
+    ...config,
+    keyHeads: 2,
+    headSize: 24,
+    intermediate: 96,
+    ropeTheta: 10_000,
+  });
+  const llama = { ...config, ...grouped };
+  assertEquals(many.size(llama) - few.size(llama), 2 * 4 * 128 * (2 * 24) * 4);
   assert(few.name !== many.name && scoring({ length: 3 }).name !== scoring({ length: 4 }).name);
 });
