@@ -5,6 +5,7 @@ import type { Dispatch, DispatchPlan, Gpu, GpuBuffer } from "../device/gpu.ts";
 import { compose, replace } from "../device/wgsl.ts";
 import { remembered } from "../device/subgroup.ts";
 import { groupedText, type Groups } from "./groups.ts";
+import { swigluForward } from "../swiglu/swiglu.ts";
 import code from "./matmul.wgsl" with { type: "text" };
 import tailCode from "./matmul_tail.wgsl" with { type: "text" };
 import { matmulSubgroup, MOST_TERMS, panelPlan, type PanelShape } from "./matmul_subgroup.ts";
@@ -142,7 +143,10 @@ export function matmul(gpu: Gpu, tensors: Matmul): Dispatch {
     plan.params.unshift(tensors.groups.first ?? 0);
     plan.buffers = [...plan.buffers, tensors.groups.buffer];
   }
-  const { models, m, n, k } = tensors;
+  return dispatchProduct(gpu, tensors, plan);
+}
+
+function dispatchProduct(gpu: Gpu, { models, m, n, k }: Product, plan: VariantPlan): Dispatch {
   return gpu.dispatch({ label: "matmul", models, multiplications: m * n * k, ...plan });
 }
 
@@ -189,6 +193,31 @@ export function matmulSplit(
   ];
 }
 
+/** Arguments of {@link matmulGated}. */
+interface MatmulGated extends Omit<Matmul, "tail" | "bias" | "extra" | "groups" | "accumulate"> {
+  /** f32 or bf16 `[models · m, n / 2]`: what the left half of `c` lets through of its right half. */
+  gated: GpuBuffer;
+}
+
+/**
+ * Plans `c = a · b` and `gated = c0 · sigmoid(c0) · c1`, for the halves c0 and c1 of the columns of
+ * `c`; n is a multiple of 8. The subgroup variant takes one dispatch.
+ */
+export function matmulGated(gpu: Gpu, { gated, ...tensors }: MatmulGated): Dispatch[] {
+  const { models, m, n, c } = tensors;
+  const inner = n / 2;
+  if (gpu.variants.matmul === "subgroup") {
+    const extra = { buffer: gated, stride: inner, model: m * inner };
+    const { params, buffers } = operands(gpu, { ...tensors, extra }, inner);
+    const plan = panels({ ...tensors, extra }, params, buffers, { gated: true });
+    if (plan) return [dispatchProduct(gpu, tensors, plan)];
+  }
+  return [
+    matmul(gpu, tensors),
+    swigluForward(gpu, { x: c.buffer, y: gated, rows: models * m, inner }),
+  ];
+}
+
 /**
  * Returns the f32 values of scratch with which {@link matmulSplit} may split its sums, 0 where it
  * would not.
@@ -212,7 +241,7 @@ function isLong({ c, k, tail = "none" }: Pick<Matmul, "c" | "k" | "tail">): bool
  * How the subgroup variant runs over groups. Its partial sums, where they have a buffer of their
  * own, lie as c does.
  */
-const groupedSubgroup = remembered(({ panel, apart }: Required<PanelShape>) => {
+const groupedSubgroup = remembered(({ panel, apart }: Required<Omit<PanelShape, "gated">>) => {
   const text = matmulSubgroup({ panel, apart });
   const placed = apart ? replace(text, "(model * params.m + row)", "(group_start + row)") : text;
   return groupedText(placed, { ...GROUPED, binding: apart ? 7 : 6 });
@@ -221,8 +250,15 @@ const groupedSubgroup = remembered(({ panel, apart }: Required<PanelShape>) => {
 /** The parts of a plan that depend on the variant. */
 type VariantPlan = Omit<DispatchPlan, "label" | "models">;
 
-/** Returns params and buffers as the variants share them; strides and offsets count vec4s. */
-function operands(gpu: Gpu, tensors: Matmul): Pick<DispatchPlan, "params" | "buffers"> {
+/**
+ * Returns params and buffers as the variants share them; strides and offsets count vec4s. `extra`
+ * has as many columns as `c` unless said otherwise.
+ */
+function operands(
+  gpu: Gpu,
+  tensors: Matmul,
+  extraColumns = tensors.n,
+): Pick<DispatchPlan, "params" | "buffers"> {
   const { models, m, n, k } = tensors;
   const place = (name: string, matrix: Matrix, rows: number, columns: number) =>
     placement("matmul", name, matrix, rows, columns, models);
@@ -230,7 +266,7 @@ function operands(gpu: Gpu, tensors: Matmul): Pick<DispatchPlan, "params" | "buf
   const b = place("b", tensors.b, k, n);
   const c = place("c", tensors.c, m, n);
   const bias = tensors.bias ? place("bias", tensors.bias, 1, n) : [0, 0, 0];
-  const extra = tensors.extra ? place("extra", tensors.extra, m, n) : [0, 0, 0];
+  const extra = tensors.extra ? place("extra", tensors.extra, m, extraColumns) : [0, 0, 0];
   // Without `extra` its binding is declared all the same, so that products with and without it
   // share a text.
   const noExtra: GpuBuffer = {
@@ -258,6 +294,7 @@ function panels(
   { models, m, n, k, c, tail = "none", accumulate = false, sums, groups }: Matmul,
   params: number[],
   buffers: GpuBuffer[],
+  { gated = false } = {},
 ): VariantPlan | undefined {
   const rounds = c.buffer.storage === "bf16";
   const apart = rounds && sums !== undefined;
@@ -267,9 +304,9 @@ function panels(
   if (apart) {
     placement("matmul", "sums", { buffer: sums, stride: n4 * 4, model: ofModel }, m, n, models);
   }
-  const { panel, rows, workgroups } = panelPlan(m, n4, k, models);
+  const { panel, rows, workgroups } = panelPlan(m, n4, k, models, { gated });
   return {
-    code: (groups ? groupedSubgroup : matmulSubgroup)({ panel, apart }),
+    code: groups ? groupedSubgroup({ panel, apart }) : matmulSubgroup({ panel, apart, gated }),
     params: [rows, TAILS.indexOf(tail), Number(accumulate), ...params],
     buffers: apart ? [...buffers, sums] : buffers,
     workgroups,

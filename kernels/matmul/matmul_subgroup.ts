@@ -7,6 +7,7 @@ import { laneArrays, LANES, numbers, pick, remembered } from "../device/subgroup
 import { compose, replace } from "../device/wgsl.ts";
 import code from "./matmul_subgroup.wgsl" with { type: "text" };
 import tail from "./matmul_tail.wgsl" with { type: "text" };
+import sigmoid from "../swiglu/sigmoid.wgsl" with { type: "text" };
 
 /** Shape of a panel: terms by vec4s of columns. */
 interface Panel {
@@ -31,6 +32,8 @@ export interface PanelShape {
    * would round them.
    */
   apart?: boolean;
+  /** Whether the left half of the columns gates the right half. */
+  gated?: boolean;
 }
 
 /** Terms that one load of A fetches. */
@@ -56,10 +59,16 @@ const PANELS = {
   wide: { width: 2, terms: MOST_TERMS, block: 64, speed: 1.05 },
   narrow: { width: 1, terms: MOST_TERMS, block: 32, speed: 1 },
   short: { width: 4, terms: 32, block: 16, speed: 1.25 },
+  // For gated products alone, where half of a wide panel's last block would idle.
+  paired: { width: 2, terms: MOST_TERMS, block: 32, speed: 1 },
 } as const satisfies Record<string, Panel & { speed: number }>;
 
 /** Name of a panel. */
 type PanelName = keyof typeof PANELS;
+
+/** Panels of products, and of those whose left half gates the right: a lane has a vec4 of each. */
+const PLAIN_PANELS = ["wide", "narrow", "short"] as const;
+const GATED_PANELS = ["wide", "paired"] as const;
 
 /** Returns which share of the work is of use where `count` is covered by whole units. */
 export function used(count: number, unit: number): number {
@@ -72,12 +81,13 @@ export function panelPlan(
   n4: number,
   k: number,
   models: number,
+  { gated = false } = {},
 ): { panel: PanelName; rows: number; workgroups: number } {
   const estimateSpeed = (name: PanelName) => {
     const { width, terms, block, speed } = PANELS[name];
     return terms < MOST_TERMS && k > terms ? 0 : speed * used(k, block) * used(n4, LANES * width);
   };
-  const names = Object.keys(PANELS) as PanelName[];
+  const names: readonly PanelName[] = gated ? GATED_PANELS : PLAIN_PANELS;
   const panel = names.reduce((best, name) =>
     estimateSpeed(name) > estimateSpeed(best) ? name : best
   );
@@ -129,32 +139,33 @@ export function addTerms({ width, terms, block }: Panel): string {
 
 /** Returns the WGSL of a shape. */
 export const matmulSubgroup: (shape: PanelShape) => string = remembered(
-  ({ panel: name, apart = false }: PanelShape) => {
+  ({ panel: name, apart = false, gated = false }: PanelShape) => {
     const { width, terms, block } = PANELS[name];
     const columns = numbers(width);
     const panel = laneArrays("panel", width, terms + 1);
     const sums = columns.map((j) => `sum${j}`);
     const isLast = `first_term + ${terms}u >= params.k`;
     const loadSum = apart
-      ? "var before = load_c(c_row + 8u * j); if (first_term > 0u) { before = " +
-        "sums[sums_row + 8u * j]; }"
-      : `let before = load_c(c_row + 8u * j);`;
+      ? "var before = load_c(c_row + next * j); if (first_term > 0u) { before = " +
+        "sums[sums_row + next * j]; }"
+      : `let before = load_c(c_row + next * j);`;
     // One store of C, not two, to compile.
     const store = apart
-      ? `if (${isLast}) { finish(model, row, column + 8u * j, sum, params.tail); } ` +
-        `else if (column + 8u * j < params.n4) { sums[sums_row + 8u * j] = sum; }`
-      : `finish(model, row, column + 8u * j, sum, select(0u, params.tail, ${isLast}));`;
+      ? `if (${isLast}) { finish(model, row, column + next * j, sum, params.tail); } ` +
+        `else if (column + next * j < params.n4) { sums[sums_row + next * j] = sum; }`
+      : `finish(model, row, column + next * j, sum, select(0u, params.tail, ${isLast}));`;
+    const isInHalf = `column < params.n4 / 2u`;
+    const extra = "params.extra_offset + model * params.extra_model + row * params.extra_stride";
     return compose(code, {
       matmul_tail: TAIL,
+      sigmoid: gated ? sigmoid : "",
       sums_binding: apart
         ? "@group(0) @binding(6) var<storage, read_write> sums: array<vec4f>;"
         : "",
       panel_arrays: panel.declarations,
       fill_panel: [
         ...columns.map((j) =>
-          `let b${j} = select(vec4f(), load_b(term + min(column + ${
-            LANES * j
-          }u, params.n4 - 1u)), ` +
+          `let b${j} = select(vec4f(), load_b(term + min(column + next * ${j}u, params.n4 - 1u)), ` +
           "first_term + k < params.k);"
         ),
         ...columns.map((j) => panel.store(j, "k", `b${j}`)),
@@ -165,7 +176,11 @@ export const matmulSubgroup: (shape: PanelShape) => string = remembered(
         sums.map((sum, j) => `${sum} = select(${sum}, before, j == ${j}u);`).join(" ")
       }`,
       add_terms: addTerms(PANELS[name]),
-      store_sum: `let sum = ${pick(sums)};\n${store}`,
-    }, { SPAN: LANES * width, PANEL: terms, BLOCK: block });
+      store_sum: `let sum = ${pick(sums)};\n${gated ? `if (${isInHalf}) { ${store} }` : store}`,
+      store_gated: gated
+        ? `if (${isLast} && ${isInHalf}) { ` +
+          `store_extra(${extra} + column, sum0 * sigmoid(sum0) * sum1); }`
+        : "",
+    }, { SPAN: LANES * width, PANEL: terms, BLOCK: block, HALVES: gated ? 2 : 1 });
   },
 );

@@ -7,6 +7,9 @@
 //   c      [models, m, c_stride]       vec4  write       resume 1: sums go on from what it holds
 //   sums   [models, m, n4]             vec4  read/write  where partial sums wait if c would round them; else there is none
 //
+// With HALVES 2 the left half of the columns are gates of the right half: extra [models, m, n4 / 2] takes gate ·
+// sigmoid(gate) · value, and c takes the sums, without a tail.
+//
 // A workgroup is one subgroup: its lanes own neighbouring vec4s of columns. A panel of B (PANEL terms of every sum by
 // 4 · SPAN columns) is copied into private arrays, which the driver keeps on the stack: reading them costs neither a
 // bounds check nor a gather. Rows of A then stream by: one coalesced load fetches 32 terms, and each is broadcast to the
@@ -19,6 +22,7 @@
 const SPAN: u32 = 8u; // vec4s of columns of a workgroup: 8 lanes by the width of a panel
 const PANEL: u32 = 128u; // terms of a sum per panel
 const BLOCK: u32 = 32u; // terms that are added without asking whether there are any
+const HALVES: u32 = 1u; // 2: a lane owns one vec4 of each half of the columns
 
 struct Params {
   rows: u32, tail: u32, resume: u32,
@@ -36,6 +40,7 @@ struct Params {
 fn load_a(i: u32) -> vec4f { return a[i]; }
 
 // include matmul_tail
+// include sigmoid
 
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
@@ -43,10 +48,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let tile = group.y * grid.x + group.x;
   let across = (params.n4 + (SPAN - 1u)) / SPAN;
   let first = (tile / across) * params.rows;
-  let column = (tile % across) * SPAN + lane; // the lane's first vec4
+  let column = (tile % across) * (SPAN / HALVES) + lane; // the lane's first vec4
+  let next = select(8u, params.n4 / 2u, HALVES == 2u); // from a lane's vec4 to its next
   if (first >= params.m) { return; }
   // The vec4s per lane in the last tile of a row: a bound that the driver cannot see, or it would unroll loops.
-  let own = (min(SPAN, params.n4 - (column - lane)) + 7u) / 8u;
+  let own = (min(SPAN / HALVES, params.n4 / HALVES - (column - lane)) + 7u) / 8u * HALVES;
   let model = group.z;
   let end = min(first + params.rows, params.m);
   let a_base = params.a_offset + model * params.a_model;
@@ -70,6 +76,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
       for (var j = 0u; j < own; j++) {
         // include store_sum
       }
+      // include store_gated
     }
   }
 }

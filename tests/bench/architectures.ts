@@ -7,7 +7,7 @@
 
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
-import { type Clock, takeMedian } from "../../kernels/device/time.ts";
+import { type Clock, median, takeMedian } from "../../kernels/device/time.ts";
 import { forwardFlops } from "../../pipeline/cost/flops.ts";
 import { createDecoder } from "../../pipeline/model/decoder.ts";
 import { initialWeights } from "../../pipeline/model/parameters.ts";
@@ -16,12 +16,12 @@ import { type Size, someTokens } from "./sizes.ts";
 import { columns, digits } from "./text.ts";
 import { takeTurns, training, type Work } from "./work.ts";
 
-const STEPS = 1; // of a round
 const TOKENS = 32; // generated in a round
+const SHORT = 8; // rounds of tokens per round of steps, as they are short and so differ more
 
 /**
  * Seconds of a step or a token in each shape, and the speed of Llama's in FLOP/s as a multiple of
- * GPT-NeoX's.
+ * GPT-NeoX's: the median of the rounds' ratios.
  */
 export type ArchitectureTimes =
   & Record<"size" | "what", string>
@@ -77,23 +77,33 @@ export async function measureArchitectures(
   size: Size,
   { rounds, clock, dtype }: ArchitectureOptions,
 ): Promise<ArchitectureTimes[]> {
-  const compare = async (what: string, repeats: number, open: (size: Size) => Work) => {
+  const compare = async (what: string, rounds: number, open: (size: Size) => Work) => {
     const works = { gptNeox: open(size), llama: open(llamaShape(size)) };
     const { gptNeox, llama } = works;
     const seconds = await takeTurns({
-      gptNeox: () => gptNeox.run(repeats),
-      llama: () => llama.run(repeats),
+      gptNeox: () => gptNeox.run(1),
+      llama: () => llama.run(1),
     }, rounds);
     const [before, after] = (["gptNeox", "llama"] as const).map((shape) => {
       works[shape].close();
-      return takeMedian(seconds.get(shape)!, clock) / repeats;
+      return seconds.get(shape)!;
     });
-    const ratio = (llama.flops / after) / (gptNeox.flops / before);
-    return { size: name, what, gptNeox: before, llama: after, ratio };
+    const times = before[clock].map((time, round) => time / after[clock][round]);
+    return {
+      size: name,
+      what,
+      gptNeox: takeMedian(before, clock),
+      llama: takeMedian(after, clock),
+      ratio: median(times) * llama.flops / gptNeox.flops,
+    };
   };
   return [
-    await compare("a training step", STEPS, (size) => training(gpu, size, { dtype })),
-    await compare(`${TOKENS} generated tokens`, 1, (size) => generating(gpu, size, dtype)),
+    await compare("a training step", rounds, (size) => training(gpu, size, { dtype })),
+    await compare(
+      `${TOKENS} generated tokens`,
+      SHORT * rounds,
+      (size) => generating(gpu, size, dtype),
+    ),
   ];
 }
 

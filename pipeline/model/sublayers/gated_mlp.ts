@@ -2,8 +2,9 @@
 
 import { InputError } from "../../../kernels/errors.ts";
 import { padded } from "../../../kernels/device/matrix.ts";
-import { swigluBackward, swigluForward } from "../../../kernels/swiglu/swiglu.ts";
+import { swigluBackward } from "../../../kernels/swiglu/swiglu.ts";
 import {
+  gatedLinear,
   linear,
   linearBackward,
   linearParameters,
@@ -68,12 +69,11 @@ export const gatedMlp: Sublayer = {
   },
 
   forward(pass) {
-    const { gpu, config, shape, x, y } = pass;
+    const { x, y } = pass;
     const { norm: normalized, statistics, gates, gated } = pass.buffers;
     return [
       norm(pass, NORM, { x, y: normalized, statistics, rms: true }),
-      ...linear(pass, WIDEN, { x: normalized, y: gates, tail: "none" }),
-      swigluForward(gpu, { x: gates, y: gated, ...productShape(config, shape) }),
+      ...gatedLinear(pass, WIDEN, { x: normalized, y: gates, gated }),
       ...y ? linear(pass, NARROW, { x: gated, y, tail: "residual", extra: x }) : [],
     ];
   },

@@ -7,7 +7,7 @@ import type { Dispatch, GpuBuffer } from "../../../kernels/device/gpu.ts";
 import { layerNormBackward, layerNormForward } from "../../../kernels/layer_norm/layer_norm.ts";
 import { type Matrix, padded } from "../../../kernels/device/matrix.ts";
 import type { Groups } from "../../../kernels/matmul/groups.ts";
-import { matmul, type Tail } from "../../../kernels/matmul/matmul.ts";
+import { matmul, matmulGated, type Tail } from "../../../kernels/matmul/matmul.ts";
 import { weightGradient } from "../../../kernels/weight_gradient/weight_gradient.ts";
 import type { BackwardPass, BatchShape, ModelConfig, ParameterSpec, Pass } from "./sublayer.ts";
 
@@ -158,6 +158,30 @@ export function linear(
     k,
     tail,
   })];
+}
+
+/**
+ * Plans `y = W · x`, without a bias, and what the left half of y's columns lets through of the right
+ * half, as SwiGLU gates it.
+ */
+export function gatedLinear(
+  pass: Pass,
+  name: string,
+  { x, y, gated }: { x: GpuBuffer; y: GpuBuffer; gated: GpuBuffer },
+): Dispatch[] {
+  const { rows: n, columns: k, stack, transposed } = pass.parameter(`${name}.weight`);
+  const { sizes, rows } = productSizes(pass, stack);
+  return matmulGated(pass.gpu, {
+    a: rows(x, k),
+    b: transposed,
+    c: rows(y, n),
+    gated,
+    linear: true,
+    sums: pass.buffers.sums,
+    ...sizes,
+    n,
+    k,
+  });
 }
 
 /**

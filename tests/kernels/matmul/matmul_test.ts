@@ -6,6 +6,7 @@ import {
   geluSlopeReference,
   type Matmul,
   matmul,
+  matmulGated,
   matmulReference,
   matmulScratch,
   matmulSplit,
@@ -27,6 +28,7 @@ import {
   matmulTransposed,
   matmulTransposedScratch,
 } from "../../../kernels/matmul/matmul_transposed.ts";
+import { swigluReference } from "../../../kernels/swiglu/swiglu.ts";
 import type { Dtype } from "../../../kernels/device/storage.ts";
 import { edges, randomShapes } from "../random_shapes.ts";
 import {
@@ -47,6 +49,8 @@ import {
   type Sizes,
   stack,
   stored,
+  type Tolerance,
+  TRANSCENDENTAL,
 } from "../support.ts";
 
 interface Shape {
@@ -435,6 +439,70 @@ for (const { on } of TILED) {
           wholeSums,
           `sums of ${k} terms, split: ${split}, tile of ${tile.rows}`,
         );
+      }
+    }
+  });
+}
+
+/**
+ * Shapes of gated products: half a lane's columns, both panels of the subgroup variant, idle lanes,
+ * and more terms than a panel holds. Their halves are vec4s.
+ */
+const GATED_SHAPES: Shape[] = [
+  { models: 1, m: 1, n: 8, k: 1 },
+  { models: 2, m: 9, n: 72, k: 33 },
+  { models: 3, m: 70, n: 136, k: 96 },
+  { models: 1, m: 130, n: 64, k: 128 },
+  { models: 2, m: 5, n: 88, k: 200 },
+];
+/**
+ * In bf16, with 8 significant bits, the gate and the value may count before they are rounded or
+ * after it.
+ */
+const GATED: Record<Dtype, Tolerance> = {
+  f32: TRANSCENDENTAL,
+  bf16: stored("bf16", { atol: 0.1, rtol: 2.2 * 2 ** -8 }),
+};
+const RANDOM_GATED_SHAPES = randomShapes("gated products", ({ upTo }) => ({
+  models: upTo(3),
+  m: upTo(100),
+  n: 8 * upTo(30),
+  k: upTo(300),
+}));
+
+for (const { variant, on } of KERNEL_VARIANTS) {
+  Deno.test(`matmulGated() as ${variant} stores a product with the bits of matmul(), and its right half gated by its left, also in bf16 with and without scratch`, async () => {
+    for (const shape of [...GATED_SHAPES, ...RANDOM_GATED_SHAPES]) {
+      for (const dtype of DTYPES) {
+        const { models, m, n, k } = shape;
+        const inner = n / 2;
+        const what = `${JSON.stringify(shape)} ${dtype}`;
+        const draw = (count: number, name: string) => inStorage(dtype, random(count, name + what));
+        const [left, right] = [draw(models * m * k, "a"), draw(models * k * n, "b")];
+        const own = {
+          ...shape,
+          a: bank("a", { models, rows: m, columns: k, padding: 1e3, dtype }, left),
+          b: bank("b", { models, rows: k, columns: n, dtype }, right),
+          linear: true,
+        };
+        const sums = bank("sums", { models, rows: m, columns: n });
+        const plain = bank("plain", { models, rows: m, columns: n, dtype });
+        const scratch = { sums: sums.buffer };
+        const [products] = await run([matmul(on, { ...own, ...scratch, c: plain })], [plain], {
+          scratch: [sums],
+        });
+        for (const more of [scratch, {}]) {
+          const c = bank("c", { models, rows: m, columns: n, dtype });
+          const gated = bank("gated", { models, rows: m, columns: inner, dtype });
+          const plan = matmulGated(on, { ...own, ...more, c, gated: gated.buffer });
+          const [actual, through] = await run(plan, [c, gated], { scratch: [sums] });
+          assertSameBits(actual, products, `c of ${what}`);
+          const references = Float64Array.from(through, (_, i) => {
+            const gate = i + Math.floor(i / inner) * inner;
+            return swigluReference(actual[gate], actual[gate + inner]);
+          });
+          assertClose(through, references, GATED[dtype], `gated of ${what}`);
+        }
       }
     }
   });
