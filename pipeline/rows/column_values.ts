@@ -235,8 +235,9 @@ function asciiTexts(
     return undefined; // the caller decodes text by text, and so finds the row
   }
   if (all.length < bytes.length) return undefined;
-  return Array.from(
-    { length },
-    (_, row) => all.slice(valueOffsets[row] - first, valueOffsets[row + 1] - first),
-  );
+  const texts = new Array<string>(length);
+  for (let row = 0; row < length; row++) {
+    texts[row] = all.slice(valueOffsets[row] - first, valueOffsets[row + 1] - first);
+  }
+  return texts;
 }

@@ -124,7 +124,9 @@ export class Rows implements Disposable {
 
   /** Lists the numbers of rows, `from` up to `to` or to the last row. */
   numbers(from = 0, to: number = this.count): Float64Array {
-    return Float64Array.from({ length: Math.min(to, this.count) - from }, (_, i) => from + i);
+    const numbers = new Float64Array(Math.max(0, Math.min(to, this.count) - from));
+    for (let i = 0; i < numbers.length; i++) numbers[i] = from + i;
+    return numbers;
   }
 
   /**
@@ -185,6 +187,10 @@ export class Rows implements Disposable {
       const values = Type === Float32Array
         ? readFloats(runColumn)
         : readIntegers(runColumn, Type as typeof Uint32Array);
+      if (width === all) {
+        (target as Uint32Array).set(values as Uint32Array, i * width);
+        continue;
+      }
       for (let k = 0; k < run; k++) {
         const some = values.subarray(k * all, k * all + width);
         (target as Uint32Array).set(some as Uint32Array, (i + k) * width);

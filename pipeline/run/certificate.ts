@@ -28,7 +28,7 @@ import {
 import { PART_INDEX } from "../stages/documents.ts";
 import { needConfiguration } from "../stages/parts.ts";
 import { readRunText } from "../stages/stored_text.ts";
-import { DOCUMENTS, readDocumentRows } from "../stages/token_rows.ts";
+import { DOCUMENTS, selectDocumentRows } from "../stages/token_rows.ts";
 import { expertTarget } from "../stages/targets.ts";
 import { type CopyRule, passageFinder } from "../text/near_copies.ts";
 import { adoptedExperts } from "../training/adoption.ts";
@@ -145,8 +145,13 @@ async function findCopiesHere(
     copies.filter((copy) => !gone.has(placeOf(copy))).map((copy) => [placeOf(copy), copy]),
   );
   const found: Copy[] = [];
+  const places = new Set(copies.map(({ place }) => place));
   const columns = ["document", "path", "place", "side", "expert", "shares"] as const;
-  for await (const row of readDocumentRows(`${run}/${PART_INDEX}/${DOCUMENTS}`, columns)) {
+  const rows = selectDocumentRows(`${run}/${PART_INDEX}/${DOCUMENTS}`, columns, (read) => {
+    const placesOfRows = read("place");
+    return (row) => places.has(placesOfRows[row]);
+  });
+  for await (const row of rows) {
     const copy = staying.get(placeOf(row));
     if (!copy) continue;
     const { path, place, side } = row;

@@ -7,7 +7,9 @@
 import { InputError } from "../../kernels/errors.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { DocumentRow } from "../stages/token_rows.ts";
-import { readRunText } from "../stages/stored_text.ts";
+import { readRunText, readRunTokens, tokenizerFile } from "../stages/stored_text.ts";
+import { openDecoder, readTokenTexts } from "../text/decoder.ts";
+import { selectDocuments } from "../stages/documents.ts";
 import { sha256 } from "../graph/files.ts";
 import {
   type CopyRule,
@@ -47,14 +49,15 @@ type Row = Pick<
 
 /**
  * Finds the copies of documents of a run among its others, and hashes the passages of those
- * documents. Each copy is named once, with the document that it is most like. `documents` reads the
- * run's index, which is never in memory as a whole.
+ * documents. Each copy is named once, with the document that it is most like. `withText` are the
+ * documents that have the text of forgotten ones, these among them; other rows of the `index` are
+ * read one by one.
  */
 export async function findCopies(
   run: string,
   configuration: Configuration,
-  documents: () => AsyncIterable<Row>,
-  forgotten: readonly Row[],
+  index: string,
+  { forgotten, withText }: Record<"forgotten" | "withText", readonly Row[]>,
   rule: CopyRule,
   knownPassages: Passages,
 ): Promise<{ copies: FoundCopy[]; passages: Passages }> {
@@ -65,33 +68,34 @@ export async function findCopies(
   }
   const all = forgotten.map(({ document }) => texts.get(document) ?? "");
   const rowByHash = new Map(forgotten.map((row) => [row.sha256, row]));
-  const equals = new Map<bigint, Row>();
-  for await (const { document, sha256 } of documents()) {
-    const equal = rowByHash.get(sha256);
-    if (equal && !ids.has(document)) equals.set(document, equal);
-  }
+  const rows = new Map(withText.map((row) => [row.document, row]));
   const search = new CopySearch(all, rule);
+  const decode = await openDecoder(tokenizerFile(run), configuration.eos);
+  const tokenTexts = await readTokenTexts(tokenizerFile(run));
+  const mayMatch = tokenTexts ? search.filterTokens(tokenTexts) : () => true;
   const matches = new Map<bigint, Pick<FoundCopy, "kind" | "share" | "of" | "line">>();
-  for await (const { document, text } of readRunText(run, configuration)) {
-    if (ids.has(document)) continue;
-    const equal = equals.get(document);
-    const likeness = equal ? undefined : search.find(text);
-    if (!equal && !likeness) continue;
-    const { path, place } = equal ?? forgotten[likeness!.of];
-    matches.set(document, {
-      kind: likeness?.kind ?? "exact",
-      share: likeness?.share ?? 1,
-      of: {
-        path,
-        place,
-      },
-      line: showLine(text, likeness?.at ?? 0),
-    });
+  for await (const documents of readRunTokens(run, configuration)) {
+    for (const { document, tokens } of documents) {
+      if (ids.has(document)) continue;
+      const equal = rowByHash.get(rows.get(document)?.sha256 ?? "");
+      if (!equal && !mayMatch(tokens)) continue;
+      const text = await decode(tokens);
+      const likeness = equal ? undefined : search.find(text);
+      if (!equal && !likeness) continue;
+      const { path, place } = equal ?? forgotten[likeness!.of];
+      matches.set(document, {
+        kind: likeness?.kind ?? "exact",
+        share: likeness?.share ?? 1,
+        of: {
+          path,
+          place,
+        },
+        line: showLine(text, likeness?.at ?? 0),
+      });
+    }
   }
-  const rows = new Map<bigint, Row>();
-  if (matches.size > 0) {
-    for await (const row of documents()) if (matches.has(row.document)) rows.set(row.document, row);
-  }
+  const others = new Set(matches.keys()).difference(rows);
+  for await (const row of selectDocuments(index, others)) rows.set(row.document, row);
   const copies = Array.from(matches, ([document, match]): FoundCopy => {
     const { path, place, side, expert, shares } = rows.get(document)!;
     return {

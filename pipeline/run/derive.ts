@@ -42,14 +42,7 @@ import { INDEX, indexedBlocks } from "../stages/documents.ts";
 import { readCertificate, writeCertificate } from "./certificate.ts";
 import { checkAdded, type FoundCopy } from "./copies.ts";
 import { type Descendant, listDescendants, noteDescendant } from "./descendants.ts";
-import {
-  checkCopyRule,
-  expertsOf,
-  findForgotten,
-  listFilesLeft,
-  listWitnesses,
-  textsAway,
-} from "./forget.ts";
+import { checkCopyRule, expertsOf, findForgotten, listFilesLeft, listWitnesses } from "./forget.ts";
 import { checkExpert, trainModels } from "./models.ts";
 import { isSamePlace } from "./output.ts";
 import { needConfiguration, readParts } from "../stages/parts.ts";
@@ -233,7 +226,7 @@ async function prepare({ run, from, routers, router, noTrain, ...named }: Derive
     .some((list) => list?.length) || split !== null;
   if (before.paired && !named.tune?.length && changesText) await refusePairs(from);
   const forgetting = await findForgotten(from, configuration, before, named);
-  const { forgotten, passages } = forgetting;
+  const { forgotten, passages, away } = forgetting;
   const { added, template, pairs } = await readAdded(from, configuration, named, forgetting);
   const tuned = pairs > 0;
   const change: Derivation["change"] = {
@@ -260,7 +253,7 @@ async function prepare({ run, from, routers, router, noTrain, ...named }: Derive
     template,
     experts,
     renumbered,
-    away: await textsAway(from, [...before.forgottenBefore, ...change.forgotten]),
+    away,
     passages,
     change,
     dense: tuned ? before.dense : [],

@@ -15,8 +15,13 @@ import {
   listForgotten,
   readLineageSteps,
 } from "../stages/derivation.ts";
-import { PART_COLUMNS, PART_INDEX } from "../stages/documents.ts";
-import { type DocumentRow, DOCUMENTS, readDocumentRows } from "../stages/token_rows.ts";
+import { PART_COLUMNS, PART_INDEX, selectDocuments } from "../stages/documents.ts";
+import {
+  type DocumentRow,
+  DOCUMENTS,
+  readDocumentRows,
+  selectDocumentRows,
+} from "../stages/token_rows.ts";
 import { isNamed } from "../text/glob.ts";
 import { COPY_RULE, type CopyRule, type Passages } from "../text/near_copies.ts";
 import { adoptedExperts } from "../training/adoption.ts";
@@ -42,6 +47,8 @@ interface Forgetting {
   forgottenBefore: Forgotten[];
   /** Passages of all texts that are forgotten, then or now. */
   passages: Passages;
+  /** Hashes of those texts that no document has which stays. */
+  away: string[];
 }
 
 /** What names documents that are forgotten. */
@@ -62,7 +69,7 @@ export async function findForgotten(
     passage: numbers.passage ?? COPY_RULE.passage,
   };
   const isForgetting = Object.values(forget).flat().length > 0;
-  const nothing = {
+  const nothing: Forgetting = {
     searched: 0,
     forgotten: [],
     asCopies: 0,
@@ -70,32 +77,33 @@ export async function findForgotten(
     rule,
     forgottenBefore,
     passages,
+    away: [],
   };
-  if (!isForgetting) return nothing;
-  const documents = () => readIndex(run);
-  const { named, count } = await chooseDocuments(run, documents(), forget);
-  const found = await findCopies(run, configuration, documents, named, rule, passages);
+  if (!isForgetting) {
+    return {
+      ...nothing,
+      away: listAway(forgottenBefore, await readWithText(run, forgottenBefore)),
+    };
+  }
+  const index = indexFile(run);
+  const { named, count } = await chooseDocuments(run, forget);
+  const withText = await readWithText(run, [...forgottenBefore, ...named]);
+  const chosen = { forgotten: named, withText };
+  const found = await findCopies(run, configuration, index, chosen, rule, passages);
   const gone = new Set(named.map(({ document }) => document));
   if (withCopies) { for (const { document } of found.copies) gone.add(BigInt(document)); }
   checkSomeStay(run, count, gone.size);
   const asCopies = gone.size - named.length;
+  const forgotten = asCopies > 0 ? await Array.fromAsync(selectDocuments(index, gone)) : named;
   return {
     ...nothing,
     ...found,
     searched: count,
-    forgotten: asCopies > 0 ? await readDocuments(documents(), gone) : named,
+    forgotten,
     asCopies,
+    // Equal texts are copies of the same documents, so that none of a copy that goes stays.
+    away: listAway([...forgottenBefore, ...forgotten], withText),
   };
-}
-
-/** Reads what is known of documents with these ids, in the order of the index. */
-async function readDocuments(
-  documents: AsyncIterable<IndexedDocument>,
-  ids: ReadonlySet<bigint>,
-): Promise<IndexedDocument[]> {
-  const found: IndexedDocument[] = [];
-  for await (const row of documents) if (ids.has(row.document)) found.push(row);
-  return found;
 }
 
 const refuse = (run: string, fact: string, remedy?: Text) =>
@@ -106,9 +114,8 @@ function checkSomeStay(run: string, documents: number, forgotten: number): void 
   throw refuse(run, "some documents must stay: all would be forgotten");
 }
 
-/** Reads what the index of a run tells of its documents, which may be too many for memory. */
-const readIndex = (run: string): AsyncGenerator<IndexedDocument> =>
-  readDocumentRows(`${run}/${PART_INDEX}/${DOCUMENTS}`, PART_COLUMNS);
+/** Names the index of a run, whose rows may be too many for memory. */
+const indexFile = (run: string) => `${run}/${PART_INDEX}/${DOCUMENTS}`;
 
 /**
  * Chooses the documents that are named, and counts all. Throws an `InputError` for a pattern, a
@@ -116,22 +123,34 @@ const readIndex = (run: string): AsyncGenerator<IndexedDocument> =>
  */
 async function chooseDocuments(
   run: string,
-  documents: AsyncIterable<IndexedDocument>,
   { paths = [], sources = [], ids = [] }: NonNullable<ForgetOptions["forget"]>,
 ): Promise<{ named: IndexedDocument[]; count: number }> {
-  const named: IndexedDocument[] = [];
   const wantedIds = new Set(ids.map(String));
   const wantedSources = new Set(sources);
   const found = new Set<string>(); // what names a document
   let count = 0;
-  for await (const row of documents) {
-    count++;
-    const own = paths.filter((path) => isNamed(row.path, path)).map((path) => `path "${path}"`);
-    if (wantedSources.has(row.source)) own.push(`source "${row.source}"`);
-    if (wantedIds.has(String(row.document))) own.push(`id ${row.document}`);
-    for (const name of own) found.add(name);
-    if (own.length > 0) named.push(row);
-  }
+  let file = ""; // of the last row
+  let patterns: string[] = []; // that name it
+  const patternsOf = (path: string) => {
+    if (path !== file) patterns = paths.filter((pattern) => isNamed(path, pattern));
+    file = path;
+    return patterns;
+  };
+  const named = await Array.fromAsync(selectDocumentRows(indexFile(run), PART_COLUMNS, (read) => {
+    const documents = read("document");
+    const pathsOfRows = paths.length > 0 ? read("path") : [];
+    const sourcesOfRows = sources.length > 0 ? read("source") : [];
+    count += documents.length;
+    return (row) => {
+      const ofPath = paths.length > 0 ? patternsOf(pathsOfRows[row]) : [];
+      const isOfSource = sources.length > 0 && wantedSources.has(sourcesOfRows[row]);
+      const hasId = ids.length > 0 && wantedIds.has(String(documents[row]));
+      if (isOfSource) found.add(`source "${sourcesOfRows[row]}"`);
+      if (hasId) found.add(`id ${documents[row]}`);
+      for (const pattern of ofPath) found.add(`path "${pattern}"`);
+      return isOfSource || hasId || ofPath.length > 0;
+    };
+  }));
   const wanted = [
     ...paths.map((path) => `path "${path}"`),
     ...sources.map((source) => `source "${source}"`),
@@ -147,17 +166,27 @@ async function chooseDocuments(
   return { named, count };
 }
 
-/** Lists the hashes of forgotten texts that no document of the run has which stays. */
-export async function textsAway(
+/** Reads what is known of the documents of a run that have the texts of these. */
+async function readWithText(
   run: string,
-  forgotten: readonly Forgotten[],
-): Promise<string[]> {
-  const ids = new Set(forgotten.map(({ document }) => document));
+  forgotten: readonly Pick<Forgotten, "sha256">[],
+): Promise<IndexedDocument[]> {
   const texts = new Set(forgotten.map(({ sha256 }) => sha256));
   if (texts.size === 0) return [];
-  for await (const { sha256, document } of readIndex(run)) {
-    if (!ids.has(String(document))) texts.delete(sha256);
-  }
+  return await Array.fromAsync(selectDocumentRows(indexFile(run), PART_COLUMNS, (read) => {
+    const hashes = read("sha256");
+    return (row) => texts.has(hashes[row]);
+  }));
+}
+
+/** Lists the hashes of forgotten texts that no document has which stays, of those with a text. */
+function listAway(
+  forgotten: readonly { document: bigint | string; sha256: string }[],
+  withText: readonly IndexedDocument[],
+): string[] {
+  const ids = new Set(forgotten.map(({ document }) => String(document)));
+  const texts = new Set(forgotten.map(({ sha256 }) => sha256));
+  for (const { sha256, document } of withText) if (!ids.has(String(document))) texts.delete(sha256);
   return [...texts];
 }
 
@@ -177,7 +206,9 @@ export async function listFilesLeft(
   const left = new Set<string>();
   let partly: string | undefined; // a file of which only some documents are forgotten
   if (all.length > 0) {
-    for await (const { path, document } of readIndex(from)) {
+    for await (
+      const { path, document } of readDocumentRows(indexFile(from), ["path", "document"])
+    ) {
       if (!gone.has(path)) left.add(path);
       else if (!ids.has(String(document))) partly ??= path;
     }

@@ -35,6 +35,7 @@ import {
   documentRows,
   DOCUMENTS,
   openNeeded,
+  selectDocumentRows,
   TEST,
   tokensNode,
   TRAIN,
@@ -210,6 +211,18 @@ async function countExperts(
     });
   }
   return counts;
+}
+
+/** Reads what an index tells of the documents with these ids, in its order. */
+export async function* selectDocuments(
+  index: string,
+  ids: ReadonlySet<bigint>,
+): AsyncGenerator<Pick<DocumentRow, typeof PART_COLUMNS[number]>> {
+  if (ids.size === 0) return;
+  yield* selectDocumentRows(index, PART_COLUMNS, (read) => {
+    const documents = read("document");
+    return (row) => ids.has(documents[row]);
+  });
 }
 
 /**

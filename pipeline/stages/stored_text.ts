@@ -6,6 +6,7 @@
  */
 
 import { type Making, readManifest, TOKENIZER, TOKENIZER_FILE } from "../graph/node.ts";
+import { readArrow, type RecordBatch } from "../rows/arrow.ts";
 import type { Rows } from "../rows/random_access.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { parseBlockId } from "../text/blocks.ts";
@@ -13,10 +14,10 @@ import { type Decode, openDecoder } from "../text/decoder.ts";
 import type { Side } from "../text/tokenize.ts";
 import { indexedBlocks } from "./documents.ts";
 import {
+  documentColumn,
   DOCUMENTS,
   type NamedRows,
   openNeeded,
-  readDocumentRows,
   TEST,
   tokensNode,
   TRAIN,
@@ -28,48 +29,94 @@ interface StoredDocument {
   document: bigint;
   /** The side of the split that it is on. */
   side: Side;
-  /** Its text, without what ends it. */
+}
+
+/** The tokens of a document, without what ends it. */
+interface StoredTokens extends StoredDocument {
+  tokens: Uint16Array | Uint32Array;
+}
+
+/** The text of a document. */
+interface StoredText extends StoredDocument {
   text: string;
 }
 
 /** Rows that are read at once. */
 const ROWS = 4096;
 
-/** Reads the documents of a run, block by block; with `only` those with these ids. */
+/** Names the file of the tokenizer of a run. */
+export const tokenizerFile = (run: string): string => `${run}/${TOKENIZER}/${TOKENIZER_FILE}`;
+
+/** Reads the texts of a run, block by block; with `only` those of documents with these ids. */
 export async function* readRunText(
   run: string,
   configuration: Pick<Configuration, "packing" | "eos">,
   only?: ReadonlySet<bigint>,
-): AsyncGenerator<StoredDocument> {
-  const decode = await openDecoder(`${run}/${TOKENIZER}/${TOKENIZER_FILE}`, configuration.eos);
+): AsyncGenerator<StoredText> {
+  const decode = await openDecoder(tokenizerFile(run), configuration.eos);
+  yield* decodeAll(readRunTokens(run, configuration, only), decode);
+}
+
+/**
+ * Reads the tokens of the documents of a run, block by block and some of them at once: all of them
+ * must be read before more are asked for. With `only` those of documents with these ids.
+ */
+export async function* readRunTokens(
+  run: string,
+  configuration: Pick<Configuration, "packing">,
+  only?: ReadonlySet<bigint>,
+): AsyncGenerator<Iterable<StoredTokens>> {
   const wanted = only && new Set([...only].map((document) => Number(document >> 24n)));
   for (const block of await indexedBlocks(run) ?? []) {
     if (wanted && !wanted.has(parseBlockId(block.name))) continue;
     const manifest = (await readManifest(`${run}/${tokensNode(block)}`))!;
     const node = { path: (name: string) => `${run}/${name}`, manifest: () => manifest };
-    yield* readStoredText(node, block, configuration, decode, only);
+    yield* readStoredTokens(node, block, configuration, only);
   }
 }
 
-/** Reads the documents of a block, in the order of its table; with `only` those with these ids. */
-export async function* readStoredText(
+/** Reads the texts of a block, in the order of its table. */
+export const readStoredText = (
+  making: Pick<Making, "path" | "manifest">,
+  block: NamedRows,
+  configuration: Pick<Configuration, "packing">,
+  decode: Decode,
+): AsyncGenerator<StoredText> => decodeAll(readStoredTokens(making, block, configuration), decode);
+
+async function* decodeAll(
+  parts: AsyncIterable<Iterable<StoredTokens>>,
+  decode: Decode,
+): AsyncGenerator<StoredText> {
+  for await (const documents of parts) {
+    for (const { document, side, tokens } of documents) {
+      yield { document, side, text: await decode(tokens) };
+    }
+  }
+}
+
+async function* readStoredTokens(
   making: Pick<Making, "path" | "manifest">,
   block: NamedRows,
   { packing }: Pick<Configuration, "packing">,
-  decode: Decode,
   only?: ReadonlySet<bigint>,
-): AsyncGenerator<StoredDocument> {
+): AsyncGenerator<Iterable<StoredTokens>> {
   const need = tokensNode(block);
   using train = await openNeeded(making, [{ need, file: TRAIN }]);
   using test = await openNeeded(making, [{ need, file: TEST }]);
   const streams = { train: new TokenStream(train), test: new TokenStream(test) };
-  const table = `${making.path(need)}/${DOCUMENTS}`;
-  for await (const row of readDocumentRows(table, ["document", "side", "tokens"])) {
-    const { document, side, tokens } = row;
-    const ids = streams[side].take(tokens, packing);
-    if (only && !only.has(document)) continue;
-    const text = ids.subarray(0, tokens - 1); // the last one ends it
-    yield { document, side, text: await decode(text) };
+  const takeTokens = function* (batch: RecordBatch): Generator<StoredTokens> {
+    const ids = documentColumn(batch, "document");
+    const sides = documentColumn(batch, "side");
+    const counts = documentColumn(batch, "tokens");
+    for (let row = 0; row < batch.numRows; row++) {
+      const side = sides[row];
+      const tokens = streams[side].take(counts[row], packing);
+      if (only && !only.has(ids[row])) continue;
+      yield { document: ids[row], side, tokens };
+    }
+  };
+  for await (const batch of readArrow(`${making.path(need)}/${DOCUMENTS}`)) {
+    yield takeTokens(batch);
   }
 }
 
@@ -84,14 +131,19 @@ class TokenStream {
     this.#hasPrompts = rows.has("begin");
   }
 
-  /** Takes the tokens of a document of so many, as far as sequences hold them. */
+  /**
+   * Takes the tokens of a document of so many, as far as sequences hold them, without the last one,
+   * which ends it.
+   */
   take(tokens: number, packing: Configuration["packing"]): Uint16Array | Uint32Array {
     const { sequenceLength = tokens } = this.rows.lineage ?? {};
     const isCut = this.#hasPrompts; // a pair is one sequence
     const lacksTail = packing === "document" && tokens % sequenceLength === 1; // one token alone
     const wanted = isCut ? Math.min(tokens, sequenceLength) : tokens - Number(lacksTail);
     while (this.#tokens.length - this.#at < wanted && this.#row < this.rows.count) this.#read();
-    return this.#tokens.subarray(this.#at, this.#at += wanted);
+    const start = this.#at;
+    this.#at += wanted;
+    return this.#tokens.subarray(start, start + Math.min(wanted, tokens - 1));
   }
 
   #read(): void {

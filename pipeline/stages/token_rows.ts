@@ -241,18 +241,27 @@ export const documentBatch = <Name extends Column>(
   rows: readonly Pick<DocumentRow, Name>[],
 ): RecordBatch => toTable(documentColumns(names, rows), { format: 1, stage });
 
-/** Reads these columns of a batch of a table. */
+/** Reads a column of a batch of a table. */
+export function documentColumn<Name extends Column>(
+  batch: RecordBatch,
+  name: Name,
+): ArrayLike<DocumentRow[Name]> {
+  const column = needColumn(batch, name);
+  const values = name in NUMBERS
+    ? readIntegers(column, NUMBERS[name as keyof typeof NUMBERS])
+    : readStrings(column);
+  return values as ArrayLike<unknown> as ArrayLike<DocumentRow[Name]>;
+}
+
+/** Reads these columns of a batch of a table, or of those `rows` of it. */
 export function documentRows<Name extends Column>(
   batch: RecordBatch,
   names: readonly Name[],
+  rows?: readonly number[],
 ): Pick<DocumentRow, Name>[] {
-  const columns = names.map((name) => {
-    const column = needColumn(batch, name);
-    return name in NUMBERS
-      ? readIntegers(column, NUMBERS[name as keyof typeof NUMBERS])
-      : readStrings(column);
-  });
-  return Array.from({ length: batch.numRows }, (_, row) => {
+  const columns = names.map((name) => documentColumn(batch, name));
+  return Array.from({ length: rows?.length ?? batch.numRows }, (_, i) => {
+    const row = rows?.[i] ?? i;
     const values: Record<string, unknown> = {};
     for (const [i, name] of names.entries()) values[name] = columns[i][row];
     return values as Pick<DocumentRow, Name>;
@@ -262,6 +271,26 @@ export function documentRows<Name extends Column>(
 /** Reads these columns of all rows of a table in a file. */
 export async function* readDocumentRows<Name extends Column>(path: string, names: readonly Name[]) {
   for await (const batch of readArrow(path)) yield* documentRows(batch, names);
+}
+
+/**
+ * Reads these columns of the rows of a table that are wanted: `look` reads columns of a batch and
+ * returns what tells of a row whether it is. Other columns of a batch without such a row are not
+ * read.
+ */
+export async function* selectDocumentRows<Name extends Column>(
+  path: string,
+  names: readonly Name[],
+  look: (
+    read: <Seen extends Column>(name: Seen) => ArrayLike<DocumentRow[Seen]>,
+  ) => (row: number) => boolean,
+): AsyncGenerator<Pick<DocumentRow, Name>> {
+  for await (const batch of readArrow(path)) {
+    const isWanted = look((name) => documentColumn(batch, name));
+    const wanted: number[] = [];
+    for (let row = 0; row < batch.numRows; row++) if (isWanted(row)) wanted.push(row);
+    if (wanted.length > 0) yield* documentRows(batch, names, wanted);
+  }
 }
 
 /**

@@ -23,23 +23,11 @@ interface Format {
  * does; the library is loaded only where a tokenizer is not byte-level.
  */
 export async function openDecoder(path: string, eos?: string): Promise<Decode> {
-  const format: Format = JSON.parse(new TextDecoder().decode(await readVerified(path)));
-  if (format.decoder?.type !== "ByteLevel") return (await loadTokenizer(path, { eos })).decode;
-  const { model: { vocab }, added_tokens: added = [] } = format;
-  const vocabulary = 1 +
-    [...Object.values(vocab), ...added.map(({ id }) => id)].reduce((a, b) => Math.max(a, b));
-  const symbols = new Map(byteSymbols().map((symbol, byte) => [symbol, byte]));
-  const utf8 = new TextEncoder();
-  const tokenBytes = new Array<Uint8Array>(vocabulary).fill(new Uint8Array());
-  for (const [token, id] of Object.entries(vocab)) {
-    tokenBytes[id] = Uint8Array.from(
-      [...token].flatMap((symbol) => symbols.get(symbol) ?? [...utf8.encode(symbol)]),
-    );
-  }
-  for (const { id, content } of added) tokenBytes[id] = utf8.encode(content);
-  const starts = new Uint32Array(vocabulary + 1);
+  const tokenBytes = await readTokenBytes(path);
+  if (!tokenBytes) return (await loadTokenizer(path, { eos })).decode;
+  const starts = new Uint32Array(tokenBytes.length + 1);
   for (const [id, { length }] of tokenBytes.entries()) starts[id + 1] = starts[id] + length;
-  const bytes = new Uint8Array(starts[vocabulary]);
+  const bytes = new Uint8Array(starts[tokenBytes.length]);
   for (const [id, bytesOfToken] of tokenBytes.entries()) bytes.set(bytesOfToken, starts[id]);
   const longest = tokenBytes.reduce((most, { length }) => Math.max(most, length), 0);
   const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
@@ -52,4 +40,38 @@ export async function openDecoder(path: string, eos?: string): Promise<Decode> {
     }
     return decoder.decode(text.subarray(0, end));
   };
+}
+
+/**
+ * Reads the text of every token of the byte-level tokenizer in a file: undefined of a token that
+ * begins or ends inside a character. Returns undefined where the tokenizer is of another kind.
+ */
+export async function readTokenTexts(path: string): Promise<(string | undefined)[] | undefined> {
+  const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  return (await readTokenBytes(path))?.map((bytes) => {
+    try {
+      return strict.decode(bytes);
+    } catch {
+      return undefined;
+    }
+  });
+}
+
+/** Reads the bytes of every token; undefined where the tokenizer is not byte-level. */
+async function readTokenBytes(path: string): Promise<Uint8Array[] | undefined> {
+  const format: Format = JSON.parse(new TextDecoder().decode(await readVerified(path)));
+  if (format.decoder?.type !== "ByteLevel") return undefined;
+  const { model: { vocab }, added_tokens: added = [] } = format;
+  const vocabulary = 1 +
+    [...Object.values(vocab), ...added.map(({ id }) => id)].reduce((a, b) => Math.max(a, b));
+  const symbols = new Map(byteSymbols().map((symbol, byte) => [symbol, byte]));
+  const utf8 = new TextEncoder();
+  const tokenBytes = new Array<Uint8Array>(vocabulary).fill(new Uint8Array());
+  for (const [token, id] of Object.entries(vocab)) {
+    tokenBytes[id] = Uint8Array.from(
+      [...token].flatMap((symbol) => symbols.get(symbol) ?? [...utf8.encode(symbol)]),
+    );
+  }
+  for (const { id, content } of added) tokenBytes[id] = utf8.encode(content);
+  return tokenBytes;
 }

@@ -96,6 +96,127 @@ export function listRuns(words: Hashes, length: number): Float64Array<ArrayBuffe
   return Float64Array.from(highs, (high, i) => hashKey(high, lows[i]));
 }
 
+/** A set of hashes of 32 bits that takes some others for its own: few, if most bits are 0. */
+export class HashFilter {
+  readonly #bits: Int32Array;
+  readonly #shift: number;
+
+  /** @param bits The logarithm of its size, from 5 to 32. */
+  constructor(bits: number) {
+    this.#bits = new Int32Array(2 ** (bits - 5));
+    this.#shift = 32 - bits;
+  }
+
+  add(hash: number): void {
+    const place = hash >>> this.#shift;
+    this.#bits[place >>> 5] |= 1 << (place & 31);
+  }
+
+  has(hash: number): boolean {
+    const place = hash >>> this.#shift;
+    return (this.#bits[place >>> 5] & (1 << (place & 31))) !== 0;
+  }
+}
+
+/** Stands for a token that begins or ends inside a character. */
+const PARTIAL = -(2 ** 16);
+
+/** Counts runs of words of texts that are there as tokens, without a step through their text. */
+export class TokenHasher {
+  /** Units of the text of each token, one token after another, and where each begins. */
+  readonly #units: Int32Array;
+  readonly #starts: Uint32Array;
+  /** Whether a token ends what was before it and begins a word, and the hash of that so far. */
+  readonly #begins: Uint8Array;
+  readonly #begun: Int32Array;
+  readonly #mostWords: number; // that a token ends
+  #words = new Int32Array(2 ** 12); // upper halves of hashes
+
+  /** @param texts The text of each token; undefined where that is a part of a character. */
+  constructor(texts: readonly (string | undefined)[]) {
+    const known = units ??= makeUnits();
+    const tokens = texts.map((text) =>
+      text === undefined
+        ? [PARTIAL]
+        : Array.from({ length: text.length }, (_, i) => known[text.charCodeAt(i)])
+    );
+    this.#units = Int32Array.from(tokens.flat());
+    this.#starts = new Uint32Array(texts.length + 1);
+    this.#begins = new Uint8Array(texts.length);
+    this.#begun = new Int32Array(texts.length);
+    for (const [id, own] of tokens.entries()) {
+      this.#starts[id + 1] = this.#starts[id] + own.length;
+      const start = own.findIndex((unit) => unit !== 0);
+      const word = own.slice(start);
+      if (start < 1 || word.some((unit) => unit <= 0)) continue;
+      this.#begins[id] = 1;
+      this.#begun[id] = word.reduce((hash, unit) => Math.imul(hash ^ unit, FACTORS[0]), SEED);
+    }
+    const ended = tokens.map((own) =>
+      1 + own.filter((unit, i) => unit < 0 || unit > 0 && own[i + 1] <= 0).length
+    );
+    this.#mostWords = ended.reduce((most, count) => Math.max(most, count), 1);
+  }
+
+  /**
+   * Counts the runs of `length` words of which `filter` has the upper half of the hash. Returns
+   * undefined where a token is a part of a character.
+   */
+  countRuns(tokens: Uint16Array | Uint32Array, length: number, filter: HashFilter) {
+    const count = this.#hashWords(tokens);
+    if (count === undefined) return undefined;
+    const words = this.#words;
+    let hits = 0;
+    for (let end = length; end <= count; end++) {
+      let sum = 0;
+      for (let at = end - length; at < end; at++) {
+        sum = (Math.imul(sum, FACTORS[0]) + words[at]) | 0;
+      }
+      if (filter.has(spread(sum))) hits++;
+    }
+    return hits;
+  }
+
+  /** Hashes the words as `hashWords` does, and returns their number. */
+  #hashWords(tokens: Uint16Array | Uint32Array): number | undefined {
+    const most = tokens.length * this.#mostWords + 1;
+    if (this.#words.length < most) this.#words = new Int32Array(2 * most);
+    const words = this.#words;
+    const units = this.#units;
+    const starts = this.#starts;
+    const begins = this.#begins;
+    const begun = this.#begun;
+    let size = 0;
+    let hash = SEED;
+    let isInside = false; // a word
+    for (let i = 0; i < tokens.length; i++) {
+      const token = tokens[i];
+      if (begins[token] === 1) {
+        if (isInside) words[size++] = spread(hash);
+        hash = begun[token];
+        isInside = true;
+        continue;
+      }
+      const end = starts[token + 1];
+      for (let at = starts[token]; at < end; at++) {
+        const unit = units[at];
+        if (unit > 0) {
+          hash = Math.imul(hash ^ unit, FACTORS[0]);
+          isInside = true;
+          continue;
+        }
+        if (unit === PARTIAL) return undefined;
+        if (isInside) words[size++] = spread(hash);
+        if (unit < 0) words[size++] = spread(Math.imul(SEED ^ unit, FACTORS[0]));
+        hash = SEED;
+        isInside = false;
+      }
+    }
+    if (isInside) words[size++] = spread(hash);
+    return size;
+  }
+}
+
 const [BANDS, ROWS] = [20, 5];
 
 /**

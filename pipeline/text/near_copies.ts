@@ -11,7 +11,7 @@
  * @module
  */
 
-import { hashKey, hashRuns, hashWords, listRuns } from "./hashes.ts";
+import { HashFilter, hashKey, hashRuns, hashWords, listRuns, TokenHasher } from "./hashes.ts";
 
 /** Which texts are taken for copies. */
 export interface CopyRule {
@@ -28,8 +28,10 @@ export const COPY_RULE: CopyRule = { near: 0.4, passage: 13 };
 const RUN = 3;
 /** A text of fewer words is no passage of another one. */
 const FEWEST_WORDS = 5;
-/** Bits of the table of runs, at the least: most runs of other texts then find an empty place. */
+/** Bits of the filter of runs, at the least. */
 const LEAST_BITS = 20;
+/** How many more bits the filter has than there are runs, as logarithms: one in 16 is set. */
+const BITS_MORE = 4;
 
 /** What a text has in common with one of those that are looked for. */
 interface Likeness {
@@ -54,6 +56,7 @@ export class CopySearch {
   readonly #first: Int32Array; // by the upper bits of a hash: the last run of these bits, from 1 on
   readonly #next: Int32Array; // the one before it; 0 for none
   readonly #shift: number;
+  readonly #known: HashFilter; // of the upper halves of all hashes
   readonly #fewest: number; // hits without which no text is near
 
   constructor(texts: readonly string[], private readonly rule: CopyRule) {
@@ -65,8 +68,10 @@ export class CopySearch {
     const count = this.#starts[texts.length];
     this.#highs = new Int32Array(count);
     this.#lows = new Int32Array(count);
-    const bits = Math.max(LEAST_BITS, Math.ceil(Math.log2(count + 1)) + 1);
+    const bits = Math.ceil(Math.log2(count + 1)) + 1;
     this.#shift = 32 - bits;
+    this.#known = new HashFilter(Math.min(32, Math.max(LEAST_BITS, bits - 1 + BITS_MORE)));
+    for (const [highs] of runs) for (const high of highs) this.#known.add(high);
     this.#first = new Int32Array(2 ** bits);
     this.#next = new Int32Array(count);
     this.#distinct = Uint32Array.from(
@@ -91,13 +96,32 @@ export class CopySearch {
     return Math.max(FEWEST_WORDS, Math.min(this.rule.passage, words));
   }
 
+  /**
+   * Returns what tells of the tokens of a text whether it may be a copy of one; `find` then tells
+   * whether it is. `tokenTexts` are the texts of the tokens of the vocabulary, as far as these are
+   * whole characters.
+   */
+  filterTokens(
+    tokenTexts: readonly (string | undefined)[],
+  ): (tokens: Uint16Array | Uint32Array) => boolean {
+    const hasher = new TokenHasher(tokenTexts);
+    return (tokens) => {
+      const hits = hasher.countRuns(tokens, RUN, this.#known);
+      return hits === undefined || this.#isEnough(hits);
+    };
+  }
+
+  #isEnough(hits: number): boolean {
+    return hits >= this.#fewest && hits > 0;
+  }
+
   /** Finds the text that another one is most like; undefined if it is a copy of none. */
   find(text: string): Likeness | undefined {
     const words = hashWords(text);
     const [highs, lows] = hashRuns(words, RUN);
     let hits = 0;
-    for (const high of highs) if (this.#first[high >>> this.#shift] !== 0) hits++;
-    if (hits < this.#fewest || hits === 0) return undefined;
+    for (const high of highs) if (this.#known.has(high)) hits++;
+    if (!this.#isEnough(hits)) return undefined;
     const size = new Set(Array.from(highs, (high, i) => hashKey(high, lows[i]))).size;
     let best: Omit<Likeness, "at"> & { run: number } | undefined;
     for (const [candidate, { shared, longest, end }] of this.#compare(highs, lows)) {

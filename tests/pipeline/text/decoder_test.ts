@@ -1,5 +1,5 @@
-import { assertEquals } from "@std/assert";
-import { openDecoder } from "../../../pipeline/text/decoder.ts";
+import { assert, assertEquals } from "@std/assert";
+import { openDecoder, readTokenTexts } from "../../../pipeline/text/decoder.ts";
 import { openTokenizer, trainTokenizer } from "../../../pipeline/text/tokenizer.ts";
 import { inFolder } from "../../tasks/support.ts";
 
@@ -16,6 +16,10 @@ Deno.test("openDecoder() decodes a byte-level tokenizer's tokens to the text", (
     assertEquals(await decode(ids), text);
     assertEquals(await decode([...ids, tokenizer.eos]), `${text}<|endoftext|>`);
     assertEquals(await decode([]), "");
+    const tokenTexts = (await readTokenTexts(`${folder}/tokenizer.json`))!;
+    const whole = ids.filter((id) => tokenTexts[id] !== undefined);
+    assertEquals(Array.from(whole, (id) => tokenTexts[id]).join(""), await decode(whole));
+    assert(whole.length > 0 && whole.length < ids.length);
   }));
 
 Deno.test("openDecoder() leaves other tokenizers to the library", () =>
@@ -46,4 +50,5 @@ Deno.test("openDecoder() leaves other tokenizers to the library", () =>
     const decode = await openDecoder(`${folder}/tokenizer.json`);
     const [ids] = await (await openTokenizer(json)).encode(["sunny sun"]);
     assertEquals(await decode(ids), "sunny sun");
+    assertEquals(await readTokenTexts(`${folder}/tokenizer.json`), undefined);
   }));

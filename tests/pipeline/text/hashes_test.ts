@@ -1,6 +1,8 @@
 import { assert, assertEquals, assertGreater } from "@std/assert";
+import fc from "fast-check";
 import {
   type Hashes,
+  HashFilter,
   hashRuns,
   hashWords,
   jaccard,
@@ -8,6 +10,7 @@ import {
   KINDS,
   listRuns,
   SHINGLE,
+  TokenHasher,
 } from "../../../pipeline/text/hashes.ts";
 import { allPairs, corpusWithCopies, listRuns as listTexts, splitWords } from "./brute_force.ts";
 import type { Making } from "../../../pipeline/graph/node.ts";
@@ -184,5 +187,42 @@ Deno.test("of held-out documents exactly the runs of 13 words are found that sta
       await tables.join(13, ["test", keep], ["train", share]);
       assertEquals(new Map([...found].sort(([a], [b]) => a - b)), expected);
     });
+  }
+});
+
+Deno.test("TokenHasher.countRuns() counts from tokens what hashRuns() finds in their text", () => {
+  const texts = [
+    ..."a| b|B|cd| ef|, |. gh|é|東|東京| 本x|1.5|\n\n|🙂|İ|x-y| a b| ".split("|"),
+    "",
+    undefined,
+  ];
+  const cut = texts.length - 1;
+  const hasher = new TokenHasher(texts);
+  const ids = fc.array(fc.nat(cut - 1), { maxLength: 60, size: "max" });
+  let hits = 0;
+  fc.assert(fc.property(ids, ids, fc.integer({ min: 1, max: 4 }), (known, other, length) => {
+    const runsOf = (tokens: number[]) =>
+      hashRuns(hashWords(tokens.map((id) => texts[id]).join("")), length)[0];
+    const filter = new HashFilter(16);
+    for (const hash of runsOf(known)) filter.add(hash);
+    for (const tokens of [known, other]) {
+      const expected = runsOf(tokens).filter((hash) => filter.has(hash)).length;
+      assertEquals(hasher.countRuns(Uint16Array.from(tokens), length, filter), expected);
+      hits += expected;
+    }
+    assertEquals(hasher.countRuns(Uint32Array.from([...known, cut]), length, filter), undefined);
+  }));
+  assertGreater(hits, 1000);
+});
+
+Deno.test("HashFilter has each hash that was added, and few others", () => {
+  const hashes = hashWords(Array.from({ length: 2000 }, (_, i) => `w${i}`).join(" "))[0];
+  for (const bits of [15, 20]) {
+    const filter = new HashFilter(bits);
+    for (const hash of hashes.subarray(0, 1000)) filter.add(hash);
+    const isKnown = Array.from(hashes, (hash) => filter.has(hash));
+    assert(isKnown.slice(0, 1000).every(Boolean));
+    const others = isKnown.slice(1000).filter(Boolean).length;
+    assert(others <= 2 * 1000 * 1000 / 2 ** bits, `${others} of 1000`);
   }
 });

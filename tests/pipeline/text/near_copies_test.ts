@@ -6,7 +6,10 @@ import {
   passageFinder,
   showLine,
 } from "../../../pipeline/text/near_copies.ts";
+import { readTokenTexts } from "../../../pipeline/text/decoder.ts";
 import { hashWords, jaccard, listRuns } from "../../../pipeline/text/hashes.ts";
+import { trainTokenizer } from "../../../pipeline/text/tokenizer.ts";
+import { inFolder } from "../../tasks/support.ts";
 import { copiesCorpus, COPY_KINDS } from "../run/copies_support.ts";
 
 Deno.test("CopySearch finds all copies of six kinds, and nothing else", () => {
@@ -51,6 +54,32 @@ Deno.test("CopySearch takes a passage of so many words, or a whole short text, f
   assertEquals(kindOf(words(200, 5)), undefined);
   assertEquals(kindOf(words(300, 4)), undefined, "it is too short to be a passage");
   assertEquals(search.find(words(300, 4))?.kind, "near");
+});
+
+Deno.test("CopySearch.filterTokens() lets all copies pass, and few others", async () => {
+  const { texts, secrets, copies } = copiesCorpus(120, 20);
+  const documents = async function* () {
+    for (const text of texts.values()) yield { text: `${text} Größe 東京 🙂`, source: "" };
+  };
+  const tokenizer = await trainTokenizer(documents(), { vocabularySize: 400, sample: 100_000 });
+  await inFolder(async (folder) => {
+    await Deno.writeTextFile(`${folder}/tokenizer.json`, tokenizer.json);
+    const tokenTexts = (await readTokenTexts(`${folder}/tokenizer.json`))!;
+    const search = new CopySearch(secrets.map((path) => texts.get(path)!), COPY_RULE);
+    const mayMatch = search.filterTokens(tokenTexts);
+    let passed = 0;
+    for (const [path, text] of texts) {
+      const [tokens] = await tokenizer.encode([text]);
+      const passes = mayMatch(tokens);
+      if (secrets.includes(path) || copies.has(path)) assert(passes, path);
+      else if (passes) passed++;
+      // What has characters that no token holds whole must be looked at.
+      const [cut] = await tokenizer.encode([`${text} 龘`]);
+      assert(mayMatch(cut), path);
+    }
+    const others = texts.size - secrets.length - copies.size;
+    assert(passed <= 0.05 * others, `${passed} of ${others} others must be looked at`);
+  });
 });
 
 Deno.test("passageFinder() finds copies by a part of the hashes, and no text without a passage", () => {
