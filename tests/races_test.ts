@@ -1,12 +1,15 @@
 import { assert, assertEquals } from "@std/assert";
 import { DeviceError } from "../kernels/device/failures.ts";
-import { type DispatchPlan, type Gpu, openGpu } from "../kernels/device/gpu.ts";
+import { type Dispatch, type Gpu, openGpu } from "../kernels/device/gpu.ts";
 import type { Variants } from "../kernels/device/variants.ts";
+import { createDecoder } from "../pipeline/model/decoder.ts";
 import { initialWeights } from "../pipeline/model/parameters.ts";
 import { createScorer } from "../pipeline/model/scorer.ts";
 import type { ModelConfig } from "../pipeline/model/shape.ts";
 import { createTrainer } from "../pipeline/model/trainer.ts";
+import { GOLDEN_LIMITS } from "../pipeline/doctor/golden.ts";
 import { uniform } from "../pipeline/random.ts";
+import type { Printed } from "./subgroups.ts";
 
 /** Places that are spoilt. */
 const MUTANTS = Number(Deno.env.get("SMALLTALK_MUTANTS") ?? 20);
@@ -28,7 +31,7 @@ const SWITCHING: ModelConfig = {
   switch: { experts: 3, capacity: 1.25, balance: 0.01 },
 };
 const settings = { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1, clip: 1 };
-const lengths = Uint32Array.of(37, 30);
+const lengths = Uint32Array.from({ length: BATCH }, (_, i) => MODEL.context - i);
 const tokens = Uint32Array.from(
   { length: BATCH * MODEL.context },
   (_, i) => Math.floor(MODEL.vocabulary * uniform(1, "tokens", i)),
@@ -51,20 +54,29 @@ function mirrored(code: string): string {
 
 let base = await openGpu({ variants: WORKGROUP });
 
-/** The device with texts rewritten. Texts without subgroups run, as they say which lane is which. */
+/**
+ * The device with texts rewritten; `record` gets those that run. They use no subgroups, so that
+ * they say which lane is which.
+ */
 function deviceWith(
   variants: Variants,
   rewrite: Rewrite,
-  record: (plan: DispatchPlan) => void = () => {},
+  record: (code: string) => void = () => {},
 ): Gpu {
+  const codes = new Map<Dispatch, string>();
   return {
     ...base,
     kind: "gpu",
     subgroupSize: undefined,
     variants,
     dispatch(plan) {
-      record(plan);
-      return base.dispatch({ ...plan, code: rewrite(plan.code) });
+      const dispatch = base.dispatch({ ...plan, code: rewrite(plan.code) });
+      codes.set(dispatch, plan.code);
+      return dispatch;
+    },
+    submit(dispatches) {
+      for (const dispatch of dispatches) record(codes.get(dispatch)!);
+      base.submit(dispatches);
     },
   };
 }
@@ -113,6 +125,29 @@ async function scoredBits(gpu: Gpu, config: ModelConfig): Promise<string> {
   }
 }
 
+/** Writes two texts, of which the device chooses the tokens, and gives the bits of the logits. */
+async function decodedBits(gpu: Gpu, config: ModelConfig): Promise<string> {
+  const slots = 2;
+  const decoder = createDecoder(gpu, {
+    config,
+    weights: initialWeights(config, 1),
+    capacity: config.context,
+    slots,
+    readEvery: 4,
+  });
+  const choices = [{ temperature: 2, topK: 0, topP: 1 }, { temperature: 2, topK: 40, topP: 0.9 }];
+  try {
+    const steps = await decoder.readAhead(choices.map((choice, slot) => ({
+      slot,
+      tokens: tokens.subarray(slot, slot + 3),
+      ahead: { ...choice, most: 3, draw: (token: number) => uniform(slot, "draw", token) },
+    })));
+    return bitsOf(steps.flat().map(({ logits }) => logits));
+  } finally {
+    decoder.close();
+  }
+}
+
 const bitsOf = (lists: readonly (Float32Array | Float64Array)[]): string =>
   lists.map(({ buffer, byteOffset, byteLength }) =>
     new Uint8Array(buffer, byteOffset, byteLength).toHex()
@@ -130,6 +165,7 @@ const WORKS: Work[] = [
   },
   { name: "a Switch Transformer", variants: WORKGROUP, run: (gpu) => trainedBits(gpu, SWITCHING) },
   { name: "scoring", variants: WORKGROUP, run: (gpu) => scoredBits(gpu, MODEL) },
+  { name: "decoding", variants: WORKGROUP, run: (gpu) => decodedBits(gpu, MODEL) },
 ];
 
 /** Right bits, and the texts with workgroup memory, by work. */
@@ -138,7 +174,7 @@ async function rightOf(work: Work) {
   const known = right.get(work);
   if (known) return known;
   const codes = new Set<string>();
-  const gpu = deviceWith(work.variants, (code) => code, ({ code }) => {
+  const gpu = deviceWith(work.variants, (code) => code, (code) => {
     if (code.includes("workgroupBarrier")) codes.add(code);
   });
   const made = { bits: await work.run(gpu), codes };
@@ -152,6 +188,59 @@ for (const work of WORKS) {
     assertEquals(await work.run(deviceWith(work.variants, mirrored)), bits);
   });
 }
+
+const SCRIPT = new URL("subgroups.ts", import.meta.url).pathname;
+
+/** Runs the script with its environment; gives what it prints, and what drivers and layers print. */
+async function printedWith(env: Record<string, string>) {
+  const args = ["run", "--no-prompt", "--no-check", "-A", SCRIPT];
+  const output = await new Deno.Command(Deno.execPath(), { args, env }).output();
+  const [text, errors] = [output.stdout, output.stderr].map((own) => new TextDecoder().decode(own));
+  assert(output.success, errors);
+  const lines = text.trimEnd().split("\n");
+  const printed: Printed = JSON.parse(lines.pop()!);
+  return { printed, others: [...lines, ...errors.split("\n")] };
+}
+
+/** Throws unless golden values are met, and shuffles change no bit. */
+function assertRight({ errors, sameBits }: Printed): void {
+  const limits = GOLDEN_LIMITS.f32;
+  for (const own of errors) {
+    for (const name of ["loss", "norm", "gradients"] as const) {
+      assert(own[name] <= limits[name], `${name} is off by ${own[name]}`);
+    }
+  }
+  assert(sameBits, "shuffles change bits");
+}
+
+for (const [width, size] of [[128, 4], [256, 8], [512, 16]]) {
+  Deno.test(`texts for GPUs with subgroups of ${size} meet golden values, with the bits of those without`, async () => {
+    const { printed } = await printedWith({ LP_NATIVE_VECTOR_WIDTH: String(width) });
+    assertEquals(printed.size, size);
+    assertRight(printed);
+  });
+}
+
+const VALIDATION = "/usr/share/vulkan/explicit_layer.d/VkLayer_khronos_validation.json";
+const hasValidation = await Deno.stat(VALIDATION).then(() => true, () => false);
+
+Deno.test(
+  "Vulkan's validation layer finds no error and no hazard of synchronisation in golden steps",
+  { ignore: !hasValidation && Deno.env.get("SMALLTALK_REQUIRE_VALIDATION") !== "1" },
+  async () => {
+    const { printed, others } = await printedWith({
+      VK_INSTANCE_LAYERS: "VK_LAYER_KHRONOS_validation",
+      VK_KHRONOS_VALIDATION_VALIDATE_SYNC: "true",
+      VK_LOADER_DEBUG: "layer",
+    });
+    assertRight(printed);
+    const isLoaded = others.some((line) =>
+      /Insert.* layer.*VK_LAYER_KHRONOS_validation/.test(line)
+    );
+    assert(isLoaded, `the layer is not there:\n${others.join("\n")}`);
+    assertEquals(others.filter((line) => /Validation (Error|Warning)|SYNC-HAZARD/.test(line)), []);
+  },
+);
 
 /** What can be spoilt in a text: a barrier goes, or two indices change places. */
 const SPOILS: { name: string; found: RegExp; by: string }[] = [
