@@ -50,29 +50,65 @@ const GENERAL = {
   rows: "invocation",
   loss: "chunks",
 } as const;
+
+/** How far these models may be, where it is not as far as GPT-NeoX's. */
+interface LlamaTolerances extends Omit<Tolerances, "biases"> {
+  /** Gradient norms after the first step. */
+  laterNorms: number;
+  /** Gradients of gains of norms. */
+  gains: number;
+  /** Logits, relative to the largest one. */
+  logits: number;
+}
+
 /** f32 arithmetic against f64. */
-const SINGLE = { loss: 1e-5, norm: 1e-4, gradients: 1e-4, weights: 1e-4, logits: 1e-5 };
+const SINGLE: LlamaTolerances = {
+  loss: 1e-5,
+  norm: 1e-4,
+  laterNorms: 1e-4,
+  gradients: 1e-4,
+  gains: 1e-4,
+  weights: 1e-4,
+  logits: 1e-5,
+};
 
 /**
- * These models learn fast: rounded steps part from the golden ones, and gradient norms with them.
- * Measured, the worst norm: 2.1e-2, in bf16; the worst gradient in f16: 3.3e-3.
+ * Rounded values. These models learn three times as fast as the golden ones of GPT-NeoX, so
+ * roundings grow from step to step. f32 training from weights with noise of half a rounding to bf16
+ * is off by 2e-3 in the first norm and by 7e-3 in a later one. Measured, the worst later norm:
+ * 2.1e-2 in bf16 and 3.3e-3 in f16.
  */
-const rounded = ({ gradients, weights, ...others }: Tolerances) => {
+const rounded = ({ norm, ...others }: Tolerances): Omit<LlamaTolerances, "gains" | "logits"> => {
+  return { ...others, norm, laterNorms: 10 * norm };
+};
+
+/**
+ * Measured, the worst of all models: a gradient 1.7e-2, a weight 9.8e-3, and a gain 2.3e-2: one of
+ * the model of three layers. In f32 it is off by 2.1e-2 if the weights alone are rounded to bf16.
+ */
+const ofBf16 = (tolerances: Tolerances): LlamaTolerances => {
+  return { ...rounded(tolerances), gains: 1.25 * tolerances.gradients, logits: 1.5e-2 };
+};
+
+/** Measured, the worst of all models: a gradient 2.7e-3, a gain 3.3e-3, a weight 2.3e-3. */
+const ofF16 = (tolerances: Tolerances): LlamaTolerances => {
+  const { gradients, weights } = tolerances;
   return {
-    ...others,
-    gradients: 2 * gradients,
-    weights: 2 * weights,
-    norm: 3e-2,
-    logits: 2e-2,
+    ...rounded(tolerances),
+    gradients: 1.5 * gradients,
+    gains: 2 * gradients,
+    weights: 1.5 * weights,
+    logits: 2.5e-3,
   };
 };
 
 const variants = [
-  ...KERNEL_VARIANTS.map((variant) =>
-    variant.tolerances === KERNEL_VARIANTS[0].tolerances
-      ? { ...variant, tolerances: SINGLE }
-      : { ...variant, tolerances: rounded(variant.tolerances) }
-  ),
+  ...KERNEL_VARIANTS.map((variant) => {
+    const { dtype, tolerances } = variant;
+    const isSingle = tolerances === KERNEL_VARIANTS[0].tolerances;
+    const roundedTolerances = dtype === "bf16" ? ofBf16(tolerances) : ofF16(tolerances);
+    return { ...variant, tolerances: isSingle ? SINGLE : roundedTolerances };
+  }),
   {
     what: ", with the general kernels",
     own: false,
@@ -123,11 +159,16 @@ for (const { what, gpu, dtype, tolerances } of variants) {
         trainer.step({ tokens: twice(tokens), lengths: twice(lengths) }, rate);
         if (i > 0) continue;
         const [gradients] = await trainer.gradients();
-        assertTensors(gradients, tensors("grads.safetensors"), tolerances.gradients);
+        assertTensors(
+          gradients,
+          tensors("grads.safetensors"),
+          (name) => name.endsWith("norm.weight") ? tolerances.gains : tolerances.gradients,
+        );
       }
       for (const [i, { loss, norm }] of (await trainer.drain()).entries()) {
         assertClose(loss[0], adamw.loss_before_step[i], tolerances.loss, `loss ${i}`);
-        assertClose(norm[0], adamw.grad_norm[i], tolerances.norm, `norm ${i}`);
+        const most = i === 0 ? tolerances.norm : tolerances.laterNorms;
+        assertClose(norm[0], adamw.grad_norm[i], most, `norm ${i}`);
         assertEquals(loss[1], loss[0]);
       }
       const [weights, twin] = await trainer.weights();
