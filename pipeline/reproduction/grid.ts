@@ -29,6 +29,8 @@ import { branch } from "./studies/branch.ts";
 import { dense, experts, routing, segments } from "./studies/mixture.ts";
 import { prefix, shortPrompts } from "./studies/prefix.ts";
 import { assignment, partitioners, routers } from "./studies/splits.ts";
+import { reroute, sensitivity, together, unsure } from "./studies/together.ts";
+import { schedule, switches, tokens, weights } from "./studies/training.ts";
 import { type Choices, type Setup, type Study, withSeeds } from "./study.ts";
 
 /** Every study by its name, in the order in which a page tells of them. */
@@ -45,6 +47,14 @@ export const STUDIES: ReadonlyMap<string, Study> = new Map(
     assignment,
     branch,
     architecture,
+    together,
+    reroute,
+    sensitivity,
+    unsure,
+    tokens,
+    schedule,
+    weights,
+    switches,
   ].map((study) => [study.name, study]),
 );
 

@@ -30,7 +30,10 @@ export interface Setup {
 }
 
 /** What an evaluation takes apart from the models. */
-export type Choices = Pick<EvaluationChoices, "mix" | "routeBy" | "routeLengths">;
+export type Choices = Pick<
+  EvaluationChoices,
+  "mix" | "reroute" | "routeBy" | "routeLengths" | "fallback" | "calibrate"
+>;
 
 /** The outcome of one run: what studies draw their conclusions from. */
 export interface Outcome extends RunOutcome {

@@ -241,7 +241,7 @@ export const dense: Study = {
     "more steps, is larger, or has experts in its layers?",
   paper: `Table 3: ${PAPER_LEVEL}. The mixture takes 116.8% of the dense model's training ` +
     "FLOPs, and 31.0% of its FLOPs of a sequence.",
-  setups: () => setupsByExperts([4, 8], { models: ["experts", ...BASELINES] }),
+  setups: () => setupsByExperts([4, 8], { models: ["experts", ...BASELINES], repeated: true }),
   findings: (outcomes) => ({
     claims: outcomes.flatMap((outcome) => gainClaims(outcome)),
     table: makeTable<Compared>(listCompared(outcomes), [

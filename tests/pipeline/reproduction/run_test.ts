@@ -56,12 +56,12 @@ Deno.test("pages tell of every study with as many seeds as are there, however ma
     await Deno.writeTextFile(second, whole.slice(0, -9));
     await assertRejects(() => run(["segments"], 1), InputError, `remove "${second}"`);
     for (const setup of gridOf(["assignment"]).runs()) await gaining(root, setup);
+    const leftOut = (name: string) => `the study "${name}" is left out`;
     const warnings = await run(["assignment"], 2);
     assertEquals(warnings.map((one) => one.split(/[,:]/)[0]), [
       'the study "assignment" has one seed alone',
-      ...["experts", "segments", "partitioners", "branch", "architecture"].map((name) =>
-        `the study "${name}" is left out`
-      ),
+      ...["experts", "segments", "partitioners", "branch", "architecture"].map(leftOut),
+      ...["sensitivity", "schedule"].map(leftOut),
     ]);
     await Deno.writeTextFile(second, whole);
     // Notes elsewhere of more seeds than are asked for are taken in, too.

@@ -192,3 +192,106 @@ Deno.test("the studies of branching and of architectures judge seed by seed, and
   const behind = () => ({ mixture: 31, gains: [[0, -1, 1]] satisfies Reported["gains"] });
   assertEquals(judged("architecture", behind), [true, false, false, false]);
 });
+
+/** Gives the verdicts of a study with one seed, whose outcomes are changed before. */
+function judgeChanged(
+  name: string,
+  change: (one: Outcome, at: number) => void,
+  reported: readonly Reported[] = [],
+) {
+  const outcomes = setupsFor(name).map((setup, at) => {
+    const one = outcome(setup, reported[at]);
+    change(one, at);
+    return one;
+  });
+  const { claims, table, plots } = study(name).findings(outcomes);
+  assertEquals(plots.length, 1);
+  for (const row of table.rows) assertEquals(row.length, table.head.length);
+  return claims.map(({ holds }) => holds);
+}
+
+const mix = (experts: number, reroute: number | null, gain: number, costlier = gain) => ({
+  experts,
+  reroute,
+  nllPerToken: 3,
+  perplexity: 20,
+  low: 19,
+  high: 21,
+  expertsPerToken: experts,
+  routings: 1,
+  gain: { percent: gain, low: gain - 1, high: gain + 1 },
+  gains: [
+    {
+      baseline: "dense-compute" as const,
+      percent: costlier,
+      low: costlier - 1,
+      high: costlier + 1,
+    },
+  ],
+  prefixes: [],
+});
+
+Deno.test("the studies of several experts ask of each whether it gains over one, and over a dense model beyond the interval", () => {
+  const verdicts = judgeChanged("together", (one, at) => {
+    one.evaluation.mixing = { temperature: 1, mixes: [mix(1, null, 0), mix(2, null, 3 - at, -3)] };
+    one.evaluation.gains = [{ baseline: "dense-compute", percent: 0.5, low: -0.5, high: 1.5 }];
+  });
+  // Each run: two experts over one, over the costlier model; then one expert over that.
+  assertEquals(verdicts, [true, false, true, false, false, false, false, false, false]);
+  const reroute = judgeChanged("reroute", (one) => {
+    one.evaluation.mixing = {
+      temperature: 1,
+      mixes: [mix(1, null, 0), mix(1, 4, -2), mix(2, 4, 2)],
+    };
+  });
+  assertEquals(reroute, [false, true, false, true, false, true]);
+});
+
+Deno.test("a short prefix that costs a larger share with more experts is answered no", () => {
+  const sensitivity = (...short: number[]) =>
+    judgeChanged(
+      "sensitivity",
+      () => {},
+      short.map((first) => ({ prefixes: { 8: first, 64: 30 } })),
+    );
+  assertEquals([sensitivity(31, 32, 33), sensitivity(33, 32, 31)], [[false], [true]]);
+});
+
+Deno.test("the study of unsure texts asks for a gain on other text, and for a share within two points", () => {
+  const unsure = (share: number, low: number) =>
+    judgeChanged("unsure", (one) => {
+      const score = { perplexity: 25, low: 24, high: 26 };
+      const unseen = { share, ...score, gain: { percent: 1, low, high: 2 } };
+      one.evaluation.fallback = {
+        model: "dense",
+        calibrated: { wanted: 0.1, margin: 0.2, share: 0.1, unseen },
+        curve: [{ margin: null, share: 1, ...score }],
+      };
+    });
+  assertEquals([unsure(0.115, 0.1), unsure(0.125, -0.1)], [[true, true], [false, false]]);
+});
+
+Deno.test("the studies of training compare with every seed, and the gain by tokens per weight", () => {
+  const gains: Reported["gains"] = [[10, 9, 11], [1, 0, 2]];
+  const more: Reported["gains"] = [[12, 9, 13], [0, -1, 1]];
+  const tokens = [{ gains }, { gains: more }, { gains: [[13, 9, 14], [2, 1, 3]] }] as Reported[];
+  assertEquals(judgeChanged("tokens", () => {}, tokens), [true, false]);
+  const schedule = [{ mixture: 30 }, { mixture: 31 }];
+  assertEquals(judgeChanged("schedule", () => {}, schedule), [true, false]); // dense models are alike
+  const compute = (one: Outcome) => {
+    one.evaluation.gains = [{ baseline: "dense-compute", percent: -1, low: -2, high: -0.5 }];
+  };
+  assertEquals(judgeChanged("weights", compute, [{ mixture: 30 }, { mixture: 27 }]).slice(-2), [
+    false,
+    false,
+  ]);
+  assertEquals(judgeChanged("weights", compute)[0], false);
+  const setups = setupsFor("weights");
+  assertEquals(setups[1].settings.expertBatch, 64); // as many tokens as four experts
+  const switches = (low: number) =>
+    judgeChanged("switch", (one) => {
+      one.evaluation.gains = [{ baseline: "switch", percent: 1, low, high: 2 }];
+      one.evaluation.scores.switch = one.evaluation.scores.dense;
+    });
+  assertEquals([switches(0.1), switches(-0.1)], [[true, true], [false, false]]);
+});
