@@ -16,12 +16,20 @@ assert(
 );
 const SEED = wanted === undefined ? 0 : Date.now();
 
+const EDGES = Deno.env.get("SMALLTALK_EDGES");
+
 /**
- * Gives the edge shapes of a test; none where `SMALLTALK_EDGES=0` wants random ones alone, as on a
- * second, slower driver.
+ * Gives the edge shapes of a test, and with `SMALLTALK_EDGES=all` its `slow` ones, which take a
+ * driver of processors minutes to compile. There are none where `SMALLTALK_EDGES=0` wants random
+ * ones alone, as on a second, slower driver.
  */
-export const edges = <Shape>(shapes: readonly Shape[]): readonly Shape[] =>
-  Deno.env.get("SMALLTALK_EDGES") === "0" ? [] : shapes;
+export const edges = <Shape>(
+  shapes: readonly Shape[],
+  slow: readonly Shape[] = [],
+): readonly Shape[] => {
+  if (EDGES === "0") return [];
+  return EDGES === "all" ? [...shapes, ...slow] : shapes;
+};
 
 /** What a shape is drawn with. */
 export interface Draw {
