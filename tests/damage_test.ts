@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { openGpu } from "../kernels/device/gpu.ts";
+import { wordText } from "../kernels/errors.ts";
 import { askRun, evaluateRun, generate, partition, report, trainDense } from "../mod.ts";
 import { trainExpert, verifyRun } from "../mod.ts";
 import { describe, exitCode } from "../tasks/cli/errors.ts";
@@ -118,6 +119,31 @@ Deno.test("a config.json that is edited or damaged is refused, with both values"
     assertMatch(
       await describe(error, { run }),
       new RegExp(`^error: [^\n]*"${path}"[^\n]*; copy it again[^\n]*$`),
+    );
+  }));
+
+Deno.test("an edited config.json that --force accepts is the run's, and verify names what it did not make", () =>
+  inRun(async (run) => {
+    const path = `${run}/config.json`;
+    const text = await Deno.readTextFile(path);
+    const edit = (rounds: number) =>
+      Deno.writeTextFile(path, text.replace(/"rounds": \d/, `"rounds": ${rounds}`));
+    await edit(4);
+    await ok(task("partition", ["--run", run, "--force"]));
+    const { out } = await ok(task("status", ["--run", run]));
+    assertMatch(out, /--rounds 4/);
+    assertMatch(out, /train-routers +up to date/);
+    assert((await verifyRun(run)).problems.every(({ file }) => !/^(config|part)/.test(file)));
+    await edit(3);
+    await trainDense("steps", { run, gpu, force: true });
+    const { problems } = await verifyRun(run);
+    assertEquals(
+      problems.filter(({ what }) => wordText(what).includes("config.json"))
+        .map(({ file, what }) => [file, wordText(what)]),
+      [[
+        "partitioner/manifest.json",
+        "it must be made by the settings of config.json: rounds is 3, it was made with 4",
+      ]],
     );
   }));
 

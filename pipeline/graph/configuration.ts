@@ -54,6 +54,8 @@ export interface RunConfiguration
   extends Omit<v.InferOutput<typeof RUN_CONFIGURATION>, "configuration"> {
   /** Resolved values. */
   configuration: Configuration;
+  /** Whether the values are others than the run wrote. */
+  isEdited: boolean;
 }
 
 /**
@@ -110,13 +112,14 @@ export async function readRunConfiguration(
       );
     }
     const values = fillValues(FIELDS, configuration);
-    if (!isSealed(object) && !edited) {
+    const isEdited = !isSealed(object);
+    if (isEdited && !edited) {
       throw refuse(
         say`it must be what the run wrote, by its checksum: ${await findEdit(run, configuration)}`,
         say`restore it, or accept it as it is with ${setting("force")}`,
       );
     }
-    return { ...read, configuration: values };
+    return { ...read, configuration: values, isEdited };
   } catch (error) {
     if (!(error instanceof InputError) || error.where === where) throw error;
     throw refuse(say`it must be as the run wrote it: ${error.what}`);

@@ -124,14 +124,14 @@ export async function openRun<Result>(
   body: (open: OpenRun) => Promise<Result>,
 ): Promise<Result> {
   const { run, force, check, reuse, aside, workers = navigator.hardwareConcurrency } = options;
-  const { configuration, changed, existing, adapter, isAnew } = await resolve(options);
+  const { configuration, changed, existing, adapter, isEdited, isAnew } = await resolve(options);
   for (const path of [...nodeFolders(), ...OWN_FOLDERS, "metrics/timing.jsonl"]) {
     await refuseLink(`${run}/${path}`);
   }
   using device = lazyDevice(options, configuration, emit);
   // A missing adapter or an unknown variant fails before anything is made.
   if (device.isNamed) await device.open();
-  let isWritten = existing && (changed.length === 0 || aside);
+  let isWritten = existing && (aside || changed.length === 0 && !isEdited);
   let isNoted = adapter !== undefined || aside;
   const gpu = async () => {
     const gpu = await device.open();
@@ -229,7 +229,8 @@ async function resolve(
     } as the text of "${run}" must be embedded: a script gave it`;
     throw new InputError(fact, { where: run, remedy: say`choose another ${setting("run")}` });
   }
-  return { ...settings, isAnew: force && settings.changed.length === 0 };
+  const { changed, isEdited } = settings;
+  return { ...settings, isAnew: force && changed.length === 0 && !isEdited };
 }
 
 /** What was made: what is known of the graph, how its stages ended, and the text if it was read. */

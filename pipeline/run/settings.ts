@@ -55,7 +55,8 @@ export const trainingSettings = (): (keyof Configuration)[] =>
 
 /**
  * Resolves the settings of a run: its `config.json` holds unless something else is given. Reports
- * which of them differ from the run's, which it has already, and the adapter that it notes. Throws
+ * which of them differ from the run's, which it has already and whether these were edited, and the
+ * adapter that it notes. Throws
  * an `InputError` with both values where a setting that something was made with is to change, or
  * where `config.json` was edited. `force` accepts both; `accepted` settings may change. Throws one
  * also where a folder holds files and is no run.
@@ -67,8 +68,8 @@ export async function resolveSettings(
   accepted: readonly (keyof Configuration)[] = [],
 ) {
   await checkOwn(run);
-  const { configuration: existing, adapter } = await readRunConfiguration(run, { edited: force }) ??
-    {};
+  const { configuration: existing, adapter, isEdited = false } =
+    await readRunConfiguration(run, { edited: force }) ?? {};
   const chosen = joinSources(sources);
   const method = chosen.partitioner !== undefined && chosen.partitioner !== existing?.partitioner
     ? { method: PARTITIONERS.get(chosen.partitioner)?.method ?? FIELDS.method.default }
@@ -78,7 +79,7 @@ export async function resolveSettings(
   findAssignment(resolved.method);
   const configuration = await withPartitioner(resolved, sources, existing !== undefined);
   const changed: (keyof Configuration)[] = [];
-  if (!existing) return { configuration, changed, existing, adapter };
+  if (!existing) return { configuration, changed, existing, adapter, isEdited };
   for (const name of FIELD_NAMES.filter((name) => name in chosen)) {
     if (text(existing[name]) === text(configuration[name])) continue;
     // The same path may be spelled differently; the run keeps its own spelling.
@@ -87,8 +88,10 @@ export async function resolveSettings(
     } else changed.push(name);
   }
   const trained = trainingSettings();
+  const isDerived = await exists(`${run}/${DERIVED}`);
+  if (isDerived) await readRunConfiguration(run); // or an error: it is what the other run gave
   const bound = changed.find((name) => !trained.includes(name));
-  if (bound && await exists(`${run}/${DERIVED}`)) {
+  if (bound && isDerived) {
     const fact = say`Cannot change ${setting(bound)} of "${run}" as it derives from another run`;
     throw new InputError(say`${fact}: its text and its parts go by that`, {
       where: run,
@@ -110,8 +113,8 @@ export async function resolveSettings(
       remedy: say`choose another ${setting("run")}, or ${accept}`,
     });
   }
-  if (changed.length > open.length) await checkAlone(run);
-  return { configuration, changed, existing, adapter };
+  if (changed.length > open.length || isEdited) await checkAlone(run);
+  return { configuration, changed, existing, adapter, isEdited };
 }
 
 const text = (value: unknown) => JSON.stringify(value);

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { ExplainedError, InputError, say, task, type Text } from "../../kernels/errors.ts";
+import { ExplainedError, InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { listBegun, SCRATCH } from "../graph/folder.ts";
 import {
   hashFiles,
@@ -23,12 +23,15 @@ import {
 import { MANIFEST } from "../graph/schema.ts";
 import { CONFIGURATION_BACK, readRunConfiguration } from "../graph/configuration.ts";
 import { checkRunFolder, hashFile, isMissing, oneLine, shortHash } from "../graph/files.ts";
-import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
+import { describeNodes } from "../graph/describe.ts";
+import { Walk } from "../graph/walk.ts";
+import { type Configuration, defaultConfiguration, FIELDS } from "../settings/configuration.ts";
 import { listCheckpoints } from "../training/resume.ts";
 import { compareParts } from "../stages/compare.ts";
 import { INDEX, PART_INDEX } from "../stages/documents.ts";
 import type { Problem } from "./partition.ts";
 import { type ExpertPart, partIn } from "../stages/parts.ts";
+import { wholeGraph } from "./plan.ts";
 import { MODEL_FOLDERS, nodeFolders } from "./settings.ts";
 import { EXPORT } from "../stages/exported.ts";
 
@@ -116,6 +119,7 @@ class Verification {
     if (problems.length === count) { // the rows of damaged files say nothing of others
       problems.push(...byRow);
       if (ended) await this.#attempt("partition", () => Promise.reject(ended.error));
+      if (!isAlone) await this.#checkSettings();
     }
     await this.#mend();
   }
@@ -228,6 +232,29 @@ class Verification {
           this.#problem(file, `it must be made of what is there now: "${name}" has changed`);
         }
       }
+    }
+  }
+
+  /** Checks that what is there was made by the settings of `config.json`. */
+  async #checkSettings(): Promise<void> {
+    if (!this.#configuration) return;
+    const graph = await wholeGraph(this.run, this.#configuration, true).catch((error) => {
+      if (error instanceof InputError) return []; // what settings name elsewhere is gone
+      throw error;
+    });
+    for (
+      const { node, state, because = "", manifest } of await describeNodes(
+        new Walk(this.run, graph),
+      )
+    ) {
+      if (state !== "changed" || !(because in FIELDS)) continue;
+      const [then, now] = [manifest!, node].map(({ settings }) => settings[because]);
+      if (then === undefined || now === undefined) continue; // another version made it
+      const what = say`it must be made by the settings of config.json: ${setting(because)} is ${
+        JSON.stringify(now)
+      }, it was made with ${JSON.stringify(then)}`;
+      const file = `${node.name}/${MANIFEST}`;
+      if (!this.#found.some((problem) => problem.file === file)) this.#problem(file, what);
     }
   }
 
