@@ -372,54 +372,66 @@ export function certificateText(
     experts.filter(({ trainedAgain }) => trainedAgain === state).map(({ expert }) => expert);
   const [again, others] = [numbered(true), numbered(false)];
   const { near, passage, searched, forgotten, stay } = copies;
+  const but = stay.length > 0 ? ", but with the copies of point 2" : "";
+  const without = `without the forgotten text${but}`;
   const percent = `${Math.round(100 * near)}%`;
   return [
-    `Certificate: what the run ${run} has forgotten. It derives from ${from}.`,
+    `Certificate: what the run ${run} has forgotten. It was made from the run ${from}.`,
+    "A run is a folder of text, of models that learned from it, and of records of how.",
     "",
     `1. Forgotten: ${
       countOf(certificate.documents.length, "document")
-    }, of which ${forgotten} as copies of the others.`,
+    }, of which ${forgotten} as copies of others. Of each: its file, its number`,
+    "   there (from 0), its id, and whether models learned from it or were tested on it.",
     ...listOf(
       certificate.documents.map((own) =>
         `${placed(own)} (document ${own.document}, ${
-          own.side === "train" ? "for training" : "held out"
+          own.side === "train" ? "for training" : "for tests"
         })`
       ),
     ),
-    `   No row of theirs was found in ${countOf(files, "table")} with ${
+    `   This run holds ${countOf(files, "table")} with ${
       countOf(rows, "row")
-    }, and no passage of`,
-    `   theirs in the ${
+    }: none is of these documents. It holds`,
+    `   ${
       countOf(documents, "document")
-    } of this run, but for the copies that point 2 names.`,
+    }: none has a passage of these, but for the copies that point 2 names.`,
     `2. Copies were looked for in all ${
       countOf(searched, "document")
-    } of the run above: equal texts; texts that share`,
-    `   ${percent} of their runs of three words; ` +
-    `texts with ${passage} words in a row of a forgotten one. Case, spaces`,
-    `   and punctuation make no difference. Copies that stay in this run: ${stay.length}.`,
+    } of the run that this one was made from: equal`,
+    `   texts; texts that share at least ${percent} of their runs of three words; texts with ${passage} words`,
+    "   in a row of a forgotten one. Case, spaces and punctuation make no difference.",
+    `   Copies that stay in this run: ${stay.length}.`,
     ...listOf(
       stay.map((copy) =>
-        `${placed(copy)} (document ${copy.document}, expert ${copy.expert}): ${KINDS[copy.kind]} ${
-          placed(copy.of)
-        }`
+        `${placed(copy)} (document ${copy.document}, ${
+          copy.side === "train" ? `expert ${copy.expert}` : "for tests"
+        }): ${KINDS[copy.kind]} ${placed(copy.of)}`
       ),
     ),
-    `3. Experts that were trained again, from new weights, without the text: ${listed(again)}.`,
-    "   Experts that were not trained again, as their text did not change or they are not " +
-    `trained: ${listed(others)}.`,
-    routersSawText
-      ? "4. Tokenizer and routers saw the forgotten text and were kept: they hold no text, " +
-        "but are fitted to it."
-      : "4. Tokenizer and routers were made again without the forgotten text.",
+    "3. Experts are the models that write text, each of a part of all text. Trained again from new",
+    `   weights, ${without}: ${listed(again)}.`,
+    "   Not trained again, as their text did not change or they are not trained: " +
+    `${listed(others)}.`,
+    ...routersSawText
+      ? [
+        "4. The tokenizer, which cuts text into pieces of words, and the routers, which choose the expert",
+        "   of a text, saw the forgotten text and were kept. They keep no copy of it, but the pieces and",
+        "   the weights are fitted to it.",
+      ]
+      : [
+        "4. The tokenizer, which cuts text into pieces of words, and the routers, which choose the expert",
+        `   of a text, were made again ${without}.`,
+      ],
     "5. What may have seen the text and still exists, here or elsewhere:",
     ...listOf(descends),
-    `   Other runs that were made from the runs above, as far as these know: ${
-      below.length === 0 ? "none" : ""
-    }`,
+    "   Other runs that were made from these runs, as far as they note it" +
+    (below.length === 0 ? ": none." : ":"),
     ...listOf(below),
-    `6. ${NOT_COVERED}`,
-    `   ${KEPT_HASHES}`,
+    "6. Not covered: a paraphrase, a summary, a translation or any text in other words; and copies",
+    "   outside the run that was searched. No search here finds them.",
+    "   The run keeps hashes of the text, to know it again. They do not give the text, but confirm it",
+    "   to someone who guesses it.",
   ].join("\n");
 }
 
@@ -428,13 +440,6 @@ const KINDS = {
   near: "nearly the same as",
   passage: "has a passage of",
 };
-
-/** What no search for words can find. */
-const NOT_COVERED = "Not covered: a paraphrase, a summary, a translation or any text in other " +
-  "words, and copies outside the folders that point 5 names.";
-/** What a run keeps of forgotten text. */
-const KEPT_HASHES = "The run keeps hashes of the text, to know it again. They do not give the " +
-  "text, but confirm it to someone who guesses it.";
 
 const listed = (numbers: readonly number[]) => numbers.length === 0 ? "none" : numbers.join(", ");
 const countOf = (number: number, what: string) =>

@@ -35,7 +35,7 @@ type IndexedDocument = Pick<DocumentRow, typeof PART_COLUMNS[number]>;
 interface Forgetting {
   /** How many documents of the run were searched for copies. */
   searched: number;
-  /** Those that are forgotten now, copies among them where these are to go. */
+  /** Those that are forgotten now: those that were named, then their copies if these are to go. */
   forgotten: IndexedDocument[];
   /** How many of them are copies. */
   asCopies: number;
@@ -90,17 +90,16 @@ export async function findForgotten(
   const withText = await readWithText(run, [...forgottenBefore, ...named]);
   const chosen = { forgotten: named, withText };
   const found = await findCopies(run, configuration, index, chosen, rule, passages);
-  const gone = new Set(named.map(({ document }) => document));
-  if (withCopies) { for (const { document } of found.copies) gone.add(BigInt(document)); }
-  checkSomeStay(run, count, gone.size);
-  const asCopies = gone.size - named.length;
-  const forgotten = asCopies > 0 ? await Array.fromAsync(selectDocuments(index, gone)) : named;
+  const asCopy = withCopies ? found.copies.map(({ document }) => BigInt(document)) : [];
+  checkSomeStay(run, count, named.length + asCopy.length);
+  const copies = await Array.fromAsync(selectDocuments(index, new Set(asCopy)));
+  const forgotten = [...named, ...copies];
   return {
     ...nothing,
     ...found,
     searched: count,
     forgotten,
-    asCopies,
+    asCopies: copies.length,
     // Equal texts are copies of the same documents, so that none of a copy that goes stays.
     away: listAway([...forgottenBefore, ...forgotten], withText),
   };
@@ -249,7 +248,7 @@ export async function listWitnesses(
   const runs = above.filter((_, i) => places[i] !== "" && places.indexOf(places[i]) === i);
   const found = await learnedSince(derivation)
     ? []
-    : ["the tokenizer, the routers and any prices, which are kept"];
+    : ["the tokenizer, the routers and any prices by which text is assigned, which are kept"];
   if (init !== "") found.push(`${init}, where experts begin`);
   for (const { expert, from } of replaced) {
     found.push(`${from}, which takes the place of expert ${expert}`);

@@ -76,6 +76,7 @@ Deno.test("derive() names the copies of what it forgets by path, kind and a line
     assertEquals(certificate!.copies.stay.length, CORPUS.copies.size);
     const text = certificateText(change.run, { problems, certificate: certificate!, ...counts });
     assertStringIncludes(text, `Copies that stay in this run: ${CORPUS.copies.size}`);
+    assertStringIncludes(text, "without the forgotten text, but with the copies of point 2");
     assertStringIncludes(text, "Not covered: a paraphrase");
   }));
 
