@@ -20,12 +20,12 @@ import type { Configuration } from "../settings/configuration.ts";
 import { readOptions } from "../text/documents.ts";
 import { type InputFile, listInputs } from "../text/inputs.ts";
 import type { CopyRule } from "../text/near_copies.ts";
+import { PLAIN_CHAT, readPairs } from "../text/pairs.ts";
 import { readDocuments } from "../text/readers.ts";
 import { readChatTemplate } from "../text/tokenizer.ts";
 import { adoptExpert, loadAdoptable } from "./adopt.ts";
 import { computeDeviation } from "../partition/assignment/prices.ts";
 import { partitionerKind } from "../partition/partitioners.ts";
-import { readPairs } from "./derived.ts";
 import {
   type Derivation,
   type DerivedExpert,
@@ -206,13 +206,6 @@ const pairSettings = (epochs: number): Partial<Configuration> => ({
   splitGroups: false,
   decontaminate: [],
 });
-
-/**
- * The chat template of pairs where there is no other: contents of messages, with a line break after
- * each that is not the last one.
- */
-export const PLAIN_CHAT: string = "{% for message in messages %}{{ message['content'] }}" +
-  "{% if not loop.last or add_generation_prompt %}{{ '\n' }}{% endif %}{% endfor %}";
 
 async function prepare({ run, from, routers, router, noTrain, ...named }: DeriveOptions) {
   await checkPlaces(run, from);

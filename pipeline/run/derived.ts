@@ -8,9 +8,6 @@
  * that text alone. The others stay as they are: a sequence's likelihood under one of them depends
  * on no other.
  *
- * Models are tuned on pairs of a prompt and its response: JSON lines with `prompt` and `response`,
- * or with `messages` of which the last one is the response.
- *
  * Sequences stay with their experts, and those of text that is added go by prices, so that experts
  * keep about equal loads.
  *
@@ -20,7 +17,6 @@
  * @module
  */
 
-import { InputError } from "../../kernels/errors.ts";
 import { routerFolder, routersHash } from "../model/checkpoints/checkpoint.ts";
 import {
   ASSIGN,
@@ -47,12 +43,11 @@ import type { Branch } from "../partition/tree/branches.ts";
 import { toTable } from "../rows/arrow.ts";
 import type { Lineage } from "../rows/lineage.ts";
 import type { Rows } from "../rows/random_access.ts";
-import { hashFile, oneLine, sha256 } from "../graph/files.ts";
-import { isObject } from "../graph/schema.ts";
+import { hashFile, sha256 } from "../graph/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { type Block, parseBlockId } from "../text/blocks.ts";
-import { type InputFile, listInputs } from "../text/inputs.ts";
-import { type Document, readRecords } from "../text/readers.ts";
+import { listInputs } from "../text/inputs.ts";
+import { readPairs } from "../text/pairs.ts";
 import {
   assignedRows,
   assignmentPlace,
@@ -106,79 +101,6 @@ const CHUNK = 65_536; // new sequences after which prices are mended
 const MOST_DEVIATION = 0.05; // of an expert's load from an equal one
 const MOST_STEPS = 200; // of mending prices
 const SIDES = [["train", TRAIN], ["test", TEST]] as const;
-
-/** Reads pairs as documents. Throws an `InputError` for a line that is none. */
-export async function* readPairs(
-  files: readonly InputFile[],
-  template: string,
-): AsyncGenerator<Document> {
-  const write = await openTemplate(template);
-  for (const file of files) {
-    const textFile = /\.parquet$/i.test(file.path) ? undefined : file;
-    for await (const { record, place } of readRecords(file.path, textFile)) {
-      const { prompt, response } = "messages" in record
-        ? fromMessages(record.messages, write)
-        : record;
-      const [wrong] = Object.entries({ prompt, response }).find(([, text]) =>
-        typeof text !== "string" || text === ""
-      ) ?? [];
-      if (wrong) {
-        const rule = `every line must have texts "prompt" and "response", or "messages" that ` +
-          "end with an assistant's";
-        throw new InputError(`Cannot read pairs as ${rule}: ${place}, has no ${wrong}`, {
-          where: file.path,
-        });
-      }
-      yield {
-        text: `${prompt}${response}`,
-        prompt: String(prompt).length,
-        source: String(record.source ?? ""),
-      };
-    }
-  }
-}
-
-/** Takes the last message as the response, and writes those before it as a prompt. */
-function fromMessages(
-  messages: unknown,
-  write: (messages: unknown[]) => string,
-): Record<string, unknown> {
-  const all = Array.isArray(messages) ? messages.filter(isObject) : [];
-  const last = all.at(-1);
-  const earlier = all.slice(0, -1);
-  return last?.role === "assistant" && earlier.length > 0
-    ? { prompt: write(earlier), response: last.content }
-    : {};
-}
-
-/**
- * Opens a chat template, which writes messages as a server does; as text has no special tokens, it
- * must write none.
- */
-async function openTemplate(source: string): Promise<(messages: unknown[]) => string> {
-  const { Template } = await import("@huggingface/jinja");
-  const token = "\uE000";
-  const refuse = (fact: string, cause?: unknown) =>
-    new InputError(`Cannot read pairs as the chat template must write messages as text: ${fact}`, {
-      cause,
-    });
-  const attempt = <Value>(work: () => Value): Value => {
-    try {
-      return work();
-    } catch (error) {
-      throw refuse(`it reports "${oneLine(error)}"`, error);
-    }
-  };
-  const template = attempt(() => new Template(source));
-  const special = { eos_token: token, bos_token: token };
-  return (messages) => {
-    const text = attempt(() =>
-      template.render({ messages, add_generation_prompt: true, ...special })
-    );
-    if (text.includes(token)) throw refuse("it writes special tokens");
-    return text;
-  };
-}
 
 /**
  * Gives the text of a derived run: the blocks of the other run, and those of text that is added; or

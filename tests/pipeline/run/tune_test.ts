@@ -1,24 +1,22 @@
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { parquetWriteBuffer } from "hyparquet-writer";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { openGpu } from "../../../kernels/device/gpu.ts";
-import { InputError, wordText } from "../../../kernels/errors.ts";
+import { InputError } from "../../../kernels/errors.ts";
 import { loadCheckpoint } from "../../../pipeline/model/checkpoints/checkpoint.ts";
 import { readManifest } from "../../../pipeline/graph/mod.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";
 import { fromBatch, readArrow } from "../../../pipeline/rows/arrow.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { jinjaTemplate, SpecialTokens } from "../../../pipeline/serving/server/reading.ts";
-import { derive, PLAIN_CHAT, planDerive } from "../../../pipeline/run/derive.ts";
-import { readPairs } from "../../../pipeline/run/derived.ts";
+import { derive, planDerive } from "../../../pipeline/run/derive.ts";
 import { documentRows } from "../../../pipeline/stages/token_rows.ts";
 import { readDerivation } from "../../../pipeline/stages/derivation.ts";
 import { evaluateRun } from "../../../pipeline/run/evaluate_run.ts";
 import { trainDense, trainExpert, trainExperts } from "../../../pipeline/run/models.ts";
 import { readStatus } from "../../../pipeline/run/status.ts";
 import { verifyRun } from "../../../pipeline/run/verify.ts";
-import { inputFile } from "../../../pipeline/text/inputs.ts";
+import { PLAIN_CHAT } from "../../../pipeline/text/pairs.ts";
 import { loadTokenizer, readChatTemplate } from "../../../pipeline/text/tokenizer.ts";
-import { copyFolder, hashes, inFolder, ok, refused, task } from "../../tasks/support.ts";
+import { copyFolder, hashes, ok, refused, task } from "../../tasks/support.ts";
 import { TOPICS, withPartition } from "./support.ts";
 
 const SETTINGS: Partial<Configuration> = {
@@ -275,32 +273,6 @@ Deno.test("derive() writes messages by the chat template of a run, and refuses o
     assert(/^user: .* reply: \w+$/.test(JSON.parse(line).text), line);
   }));
 
-Deno.test("pairs and messages are read from Parquet as from lines of JSON", () =>
-  inFolder(async (folder) => {
-    await writePairs(`${folder}/pairs.jsonl`, 8);
-    const lines = (await Deno.readTextFile(`${folder}/pairs.jsonl`)).trim().split("\n");
-    const records = lines.map((line) => JSON.parse(line));
-    const column = (name: string) => records.map((record) => record[name]).filter(Boolean);
-    const [texts, chats] = [`${folder}/texts.parquet`, `${folder}/chats.parquet`];
-    const columns = ["prompt", "response"].map((name) => ({ name, data: column(name) }));
-    await Deno.writeFile(texts, new Uint8Array(parquetWriteBuffer({ columnData: columns })));
-    const messages = { name: "messages", data: column("messages"), type: "JSON" } as const;
-    await Deno.writeFile(chats, new Uint8Array(parquetWriteBuffer({ columnData: [messages] })));
-    const read = (path: string) => Array.fromAsync(readPairs([inputFile(path)], PLAIN_CHAT));
-    const all = await read(`${folder}/pairs.jsonl`);
-    const isPair = (_: unknown, i: number) => "prompt" in records[i];
-    assertEquals(await read(texts), all.filter(isPair));
-    assertEquals(await read(chats), all.filter((pair, i) => !isPair(pair, i)));
-    const labelled = records.map((record) =>
-      JSON.stringify({ ...record, source: "support" }) + "\n"
-    );
-    await Deno.writeTextFile(`${folder}/labelled.jsonl`, labelled.join(""));
-    assertEquals(
-      (await read(`${folder}/labelled.jsonl`)).map(({ source }) => source),
-      records.map(() => "support"),
-    );
-  }));
-
 Deno.test("pairs that are none are refused with their line, and nothing is written", () =>
   withPartition(async (from) => {
     const path = `${from}/../pairs.jsonl`;
@@ -318,8 +290,6 @@ Deno.test("pairs that are none are refused with their line, and nothing is writt
         path,
         [good, line].map((line) => JSON.stringify(line) + "\n").join(""),
       );
-      const read = () => Array.fromAsync(readPairs([{ path, format: "jsonl" }], PLAIN_CHAT));
-      assertStringIncludes(wordText((await assertRejects(read, InputError)).what), text);
       await assertRejects(
         () => planDerive({ run: `${from}/../b`, from, tune: [path] }),
         InputError,
