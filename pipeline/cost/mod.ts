@@ -6,7 +6,16 @@
 
 export * from "./cluster.ts";
 export * from "./cost.ts";
-export * from "./flops.ts";
+export {
+  forwardFlops,
+  layersFlops,
+  type MixtureFlops,
+  mixtureFlops,
+  type MixtureShape,
+  narrowNotes,
+  slowedFlops,
+  trainingFlops,
+} from "./flops.ts";
 export * from "./memory.ts";
 export {
   type Communication,
@@ -16,4 +25,12 @@ export {
 } from "./mixture.ts";
 export { type CostCorpus, type EqualCompute, equalCompute, type OtherRouters } from "./mixture.ts";
 export { type TrainingCost } from "./mixture.ts";
-export * from "./paper.ts";
+export {
+  type PairedModel,
+  type PaperCommunication,
+  paperCommunication,
+  type PaperPair,
+  paperPair,
+  paperTable,
+  PRINTED_COMMUNICATION,
+} from "./paper.ts";

@@ -11,7 +11,7 @@ export {
   wordVariants as variantsText,
 } from "./advice.ts";
 export type { BitsResult } from "./bits.ts";
-export * from "./doctor.ts";
+export { type AdapterDiagnosis, type Diagnosis, examine, type ExamineOptions } from "./doctor.ts";
 export type { GoldenErrors, GoldenResult } from "./golden.ts";
 export {
   type DriverFile,

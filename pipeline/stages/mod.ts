@@ -23,7 +23,22 @@ export {
 export { needConfiguration, onlyParts, partitionRemedy, partsAlone } from "./parts.ts";
 export { type EstimateOf, type GraphOf, type Stage } from "./stage.ts";
 export { listSettings, STAGES } from "./stages.ts";
-export * from "./targets.ts";
+export {
+  allTargets,
+  type Before,
+  denseTarget,
+  expertTarget,
+  goingOn,
+  listNodeFiles,
+  type Match,
+  peakRate,
+  type RateName,
+  switchTarget,
+  type Target,
+  textNode,
+  type TrainingOptions,
+  type TrainingText,
+} from "./targets.ts";
 export * from "./train_result.ts";
 export { type GivenText, type RunText } from "./text.ts";
 export { memoryTogether } from "./bank.ts";
