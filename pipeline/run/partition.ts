@@ -260,7 +260,7 @@ export interface Problem {
  * elsewhere counts as if it lay in the run. Throws an `InputError` where the partition is not
  * complete.
  */
-export async function takeFingerprint(run: string): Promise<Fingerprint> {
+async function takeFingerprint(run: string): Promise<Fingerprint> {
   const { settings: { configuration: { routers }, versions }, parts } = await readParts(run);
   const learned = routers || `${run}/${PARTITIONER}`;
   const partitioner = await readManifest(learned);

@@ -21,8 +21,7 @@ const TOKENIZED = 250_000;
 const LONGEST = 50_000;
 
 /** Estimates of a whole text. */
-export interface TextSize
-  extends Record<"documents" | "characters" | "tokens" | "sequences", number> {
+interface TextSize extends Record<"documents" | "characters" | "tokens" | "sequences", number> {
   /** Documents that were tokenized to estimate it. */
   sampled: number;
 }

@@ -52,7 +52,7 @@ export interface LeaseCounts {
 }
 
 /** How often users of what is held may pass the first who waits for room. */
-export const MOST_PASSES = 256;
+const MOST_PASSES = 256;
 
 interface Entry {
   key: string;

@@ -33,7 +33,7 @@ import type { Side } from "../text/tokenize.ts";
 import { SIDES } from "./parts.ts";
 
 /** Jaccard index from which on texts are near-duplicates. */
-export const NEAR = 0.8;
+const NEAR = 0.8;
 /** A document is compared with at most so many before it that share the same band. */
 const MOST_BEFORE = 100;
 /**

@@ -85,7 +85,7 @@ export function tokenBatches(
 }
 
 /** How many documents are taken. */
-export interface Limit {
+interface Limit {
   seed: number; // seed of the hashes
   most: number; // the limit. The document with which it is reached is the last one
   /** Returns the size of each document. Default: each counts as one. */

@@ -17,7 +17,7 @@
 import { indexOfText } from "../random.ts";
 
 /** Hashes in order, of 64 bits: their upper halves, and their lower ones. */
-export type Hashes = readonly Int32Array[];
+type Hashes = readonly Int32Array[];
 
 const INNER = /[\p{L}\p{N}\p{M}\p{Cs}]/u; // Cs: halves of characters beyond 16 bits
 const UNPARTED =

@@ -19,7 +19,7 @@ import type { Configuration } from "../settings/configuration.ts";
  * What differs between the recipes of the models of a run: sequences per step and at once, steps,
  * the learning rate at its peak, and the steps of the warm-up.
  */
-export type Role = Record<"batch" | "microBatch" | "steps" | "rate" | "warmup", number>;
+type Role = Record<"batch" | "microBatch" | "steps" | "rate" | "warmup", number>;
 
 /** A recipe. Fields that are `undefined` are left out of its key. */
 export type Recipe = ReturnType<typeof gatherRecipe>;

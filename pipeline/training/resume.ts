@@ -46,7 +46,7 @@ const NOTES = v.object({
  *   removed once something follows it;
  * - `resumed`: the steps at which the training went on with other values, each with the key before.
  */
-export type CheckpointContext = v.InferOutput<typeof CONTEXT>;
+type CheckpointContext = v.InferOutput<typeof CONTEXT>;
 
 /** Returns the path of the checkpoint after `step` steps. */
 export function checkpointPath(folder: string, step: number): string {

@@ -56,7 +56,7 @@ give a smaller ${WARMUP} or more steps`;
 }
 
 /** What a number of steps depends on apart from the configuration. */
-export interface StepCount {
+interface StepCount {
   /** Sequences per step. Default: those of an expert. */
   batch?: number;
   /** Multiple of the steps of an expert, where steps are not counted by epochs. Default: 1. */

@@ -70,7 +70,7 @@ export type Passage = Record<"source" | "context" | "delimiter" | "sentence", st
 };
 
 /** Most questions of a task. */
-export const MOST_QUESTIONS = 200;
+const MOST_QUESTIONS = 200;
 
 const CHOICES = 4;
 // Characters: about 80 tokens of a small vocabulary, and 40.

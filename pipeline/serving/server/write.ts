@@ -125,7 +125,7 @@ const PROMPTS = 64; // most prompts that are scored in one go
  * and a pass computes as many tokens as they have. It has room for four prompts of the whole
  * context, about twice the memory of the form that writes.
  */
-export const SCORING = branching({ most: 4 });
+const SCORING = branching({ most: 4 });
 
 /**
  * Scores prompts token by token with the likeliest tokens of each place; with one likeliest token

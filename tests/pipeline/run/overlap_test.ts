@@ -16,7 +16,7 @@ import {
 import { writeManifest } from "../../../pipeline/graph/node.ts";
 import { Walk } from "../../../pipeline/graph/walk.ts";
 import { readRunConfiguration } from "../../../pipeline/graph/configuration.ts";
-import { partition, takeFingerprint } from "../../../pipeline/run/partition.ts";
+import { partition, summarizeRun } from "../../../pipeline/run/partition.ts";
 import { partitionGraph } from "../../../pipeline/run/plan.ts";
 import { evaluateClean } from "../../../pipeline/run/evaluate_run.ts";
 import { readStatus } from "../../../pipeline/run/status.ts";
@@ -124,9 +124,9 @@ Deno.test("overlap finds what a brute force finds, to the same bytes from any bl
     const run = `${folder}/run`;
     const input = await writeTexts(folder);
     await split(run, input);
-    const before = await takeFingerprint(run);
+    const before = await summarizeRun(run);
     const found = await findOverlap({ run });
-    assertEquals(await takeFingerprint(run), before);
+    assertEquals(await summarizeRun(run), before);
 
     const columns = ["kind", "path", "place", "side", "other_path", "other_place", "other_side"];
     const rows = await readTable(`${run}/overlap.arrow`, columns);

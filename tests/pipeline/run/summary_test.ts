@@ -1,11 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { InputError, wordText } from "../../../kernels/errors.ts";
 import { expertNames } from "../../../pipeline/partition/names.ts";
-import {
-  comparePartition,
-  summarizeRun,
-  takeFingerprint,
-} from "../../../pipeline/run/partition.ts";
+import { comparePartition, summarizeRun } from "../../../pipeline/run/partition.ts";
 import { needColumn, readArrow } from "../../../pipeline/rows/arrow.ts";
 import { readIntegers, readStrings } from "../../../pipeline/rows/column_values.ts";
 import { writeRunConfiguration } from "../../../pipeline/graph/configuration.ts";
@@ -83,7 +79,7 @@ Deno.test("a summary of labels tells what a cost is, and one of an optimal assig
 Deno.test("a root hash is that of sha256sum, wherever the partitioner lies, and a comparison names what differs", () =>
   inRuns(async (folder, make) => {
     const run = await make("run");
-    const here = await takeFingerprint(run);
+    const here = await summarizeRun(run);
     const command =
       `find partition/expert-* partitioner -type f ! -name manifest.json | LC_ALL=C sort | ` +
       `xargs sha256sum | sha256sum`;
@@ -94,7 +90,7 @@ Deno.test("a root hash is that of sha256sum, wherever the partitioner lies, and 
     const there = await make("there", given);
     assertEquals(await comparePartition(there, here.sha256), []);
     await Deno.remove(`${folder}/routers/manifest.json`);
-    assertEquals((await takeFingerprint(there)).files, here.files);
+    assertEquals((await summarizeRun(there)).files, here.files);
 
     const compare = async (change: (document: typeof here) => void) => {
       const document = structuredClone(here);

@@ -8,7 +8,6 @@ import {
 } from "../../../pipeline/settings/configuration.ts";
 import {
   documentLines,
-  type Limit,
   openDocuments,
   takeByHash,
   tokenBatches,
@@ -110,6 +109,7 @@ const DOCUMENTS: Document[] = Array.from({ length: 3000 }, (_, i) => {
 const lengths = async function* (documents: AsyncIterable<Document>) {
   for await (const { text } of documents) yield text.length;
 };
+type Limit = Parameters<typeof takeByHash>[1];
 const take = (documents: Document[], limit: Omit<Limit, "seed"> & { seed?: number }) =>
   Array.fromAsync(
     takeByHash(

@@ -1,7 +1,6 @@
 import { assert, assertEquals, assertGreater } from "@std/assert";
 import fc from "fast-check";
 import {
-  type Hashes,
   HashFilter,
   hashRuns,
   hashWords,
@@ -18,13 +17,14 @@ import { joinArrays } from "../../../pipeline/rows/bytes.ts";
 import {
   Compared,
   type Hashed,
-  NEAR,
   type OnRow,
   tableBytes,
 } from "../../../pipeline/stages/duplicates.ts";
 import type { Side } from "../../../pipeline/text/tokenize.ts";
 import { inFolder } from "../../tasks/support.ts";
 
+type Hashes = ReturnType<typeof hashWords>;
+const NEAR = 0.8; // the Jaccard index from which on texts are near-duplicates
 const keys = ([highs, lows]: Hashes) => Array.from(highs, (high, i) => `${high} ${lows[i]}`);
 
 Deno.test("words are runs of letters, digits and marks in lower case; where a script does not part them, characters", () => {

@@ -7,11 +7,11 @@ import {
   type Configuration,
   defaultConfiguration,
 } from "../../../pipeline/settings/configuration.ts";
-import { gatherRecipe, type Role, startWeights } from "../../../pipeline/training/recipe.ts";
+import { gatherRecipe, startWeights } from "../../../pipeline/training/recipe.ts";
 import { inFolder } from "../../tasks/support.ts";
 
 const MODEL: ModelConfig = { vocabulary: 5, hidden: 4, layers: 1, heads: 1, context: 8 };
-const ROLE: Role = { batch: 8, microBatch: 4, steps: 100, rate: 0.01, warmup: 10 };
+const ROLE = { batch: 8, microBatch: 4, steps: 100, rate: 0.01, warmup: 10 };
 const SETTINGS = defaultConfiguration();
 
 Deno.test("gatherRecipe() changes with every setting that weights or metrics depend on, with no other, and reports f32 of none", () => {

@@ -5,7 +5,6 @@ import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { saveTrainerState } from "../../../pipeline/model/checkpoints/trainer_state.ts";
 import type { TrainingState } from "../../../pipeline/training/loop.ts";
 import {
-  type CheckpointContext,
   checkpointPath,
   listCheckpoints,
   loadCheckpointState,
@@ -25,6 +24,7 @@ function stateAt(step: number): TrainingState {
   return { trainer: { step, weights, moments, squares }, tokens: 100 * step, losses: [step, 0.5] };
 }
 
+type CheckpointContext = Parameters<typeof saveCheckpointState>[3];
 const CONTEXT: CheckpointContext = {
   key: "k1",
   metricsBytes: 77,

@@ -4,7 +4,6 @@ import {
   constantRate,
   cosineRate,
   longWarmup,
-  type StepCount,
   trainingSteps,
 } from "../../../pipeline/training/schedule.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
@@ -45,6 +44,8 @@ Deno.test("longWarmup() warns of more than a quarter of the steps, and of a rate
     /ends at 5\.0e-3 .* 1\.0e-2;/,
   );
 });
+
+type StepCount = Parameters<typeof trainingSteps>[1];
 
 function steps(flags: Partial<Configuration>, count?: StepCount) {
   const c = resolveConfiguration({

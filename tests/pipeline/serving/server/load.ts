@@ -5,7 +5,7 @@
 
 import { answer, type Mixture, openMixture } from "../../../../pipeline/serving/mod.ts";
 import { scoring } from "../../../../pipeline/serving/forms.ts";
-import { SCORING } from "../../../../pipeline/serving/server/write.ts";
+import { branching } from "../../../../pipeline/serving/forms.ts";
 import type { Gpu } from "../../../../kernels/device/gpu.ts";
 import { eventsOf, post } from "./support.ts";
 
@@ -94,7 +94,7 @@ export async function prepareLoad(
     const alone: Got[] = [];
     for (const request of requests) alone.push(await computeAlone(mixture, request));
     using writing = await mixture.lease(0);
-    using scorer = await mixture.lease(0, SCORING);
+    using scorer = await mixture.lease(0, branching({ most: 4 }));
     const one = writing.value.bytes;
     return {
       requests,
