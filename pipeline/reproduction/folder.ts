@@ -318,7 +318,7 @@ export class Notes {
     });
     const graph = graphOf({ run: "", configuration: c, text, blocks });
     const parts = [];
-    for (const stage of partitionStages()) parts.push(...await stage.nodes(graph, {}));
+    for (const [, stage] of partitionStages()) parts.push(...await stage.nodes(graph, {}));
     const isPart = ({ name }: Node) => name.startsWith("partition/expert-"); // others tell of paths
     const hashes: Record<string, string> = {
       partition: hash([...text.unpacked, ...withNeeds(parts, isPart)]),

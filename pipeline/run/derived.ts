@@ -20,6 +20,7 @@
 import { routerFolder, routersHash } from "../model/checkpoints/checkpoint.ts";
 import {
   ASSIGN,
+  CORPUS,
   givenNode,
   hashFiles,
   LEARN,
@@ -59,7 +60,6 @@ import {
 } from "../stages/assign.ts";
 import { learnNodes } from "../stages/learn.ts";
 import {
-  beforeNodes,
   type Derivation,
   keptNode,
   movedFile,
@@ -80,12 +80,10 @@ import {
   TRAIN,
   writeRows,
 } from "../stages/token_rows.ts";
-import { indexNode, partIndexNode, recordedText, toBlock } from "../stages/documents.ts";
-import { namesNode, splitNodes } from "../stages/split.ts";
+import { indexNode, recordedText, toBlock } from "../stages/documents.ts";
 import { trainFurther } from "../stages/round_bank.ts";
 import { scoreNodes } from "../stages/score.ts";
 import { type GraphOf, graphOf } from "../stages/stage.ts";
-import { STAGES, stagesAdded } from "../stages/stages.ts";
 import { linesNode, lookAtText, type RunText, textIn } from "../stages/text.ts";
 import {
   COLUMNS as DOCUMENT_COLUMNS,
@@ -136,15 +134,16 @@ export async function derivedText(
 }
 
 /**
- * Lists the nodes of a derived run whose text is known. The text of one whose models are tuned are
- * pairs alone.
+ * Gives the graph of a derived run whose text is known, and the nodes of the stages that keep
+ * something of the other run, by stage. All other stages are those of every run. The text of one
+ * whose models are tuned are pairs alone.
  */
-export async function derivedNodes(
+export async function derivedGraph(
   run: string,
   configuration: Configuration,
   derivation: Derivation,
   text: RunText,
-): Promise<Node[]> {
+): Promise<{ graph: GraphOf; nodes: Record<string, Node[]> }> {
   const { change: { tuned, fresh, newExpert, split, forgotten }, grouped, renumbered } = derivation;
   const { away } = derivation;
   const blocks = text.blocks!;
@@ -168,30 +167,30 @@ export async function derivedNodes(
       ? filteredNode(stage, name, new Set(ids), derivation)
       : keptNode(stage, name, derivation);
   };
-  const nodes = [
-    ...text.unpacked,
-    tokenizerBefore(derivation),
-    ...keptBlocks.map((block) => keepBlock(TOKENIZE, tokensNode(block), block)),
-    ...tokenizeNodes(added),
-    ...[sequencesNode(graph), indexNode(graph)],
-    ...fresh || newExpert ? [learnedNode(configuration, derivation, addedBlocks)] : [],
-    ...split === null ? [] : await dividedNodes(graph, derivation, [split]),
-    ...renumbered ? [routersNode(derivation)] : [],
-    ...renumbered || fresh
-      ? []
-      : [keptNode(LEARN, PARTITIONER, derivation, { where: derivation.partitioner })],
-    ...renumbered ? [] : keptBlocks.map((block) => keepBlock(SCORE, scoresNode(block), block)),
-    ...await scoreNodes(renumbered ? graph : added),
-    ...tuned ? await assignNodes(graph) : [derivedAssignment(graph, derivation, keptBlocks)],
-    ...splitNodes(graph),
-    ...[partIndexNode(graph), namesNode(graph)],
-    ...beforeNodes(derivation),
-  ];
-  for (const name of stagesAdded()) {
-    const stage = STAGES.get(name)!;
-    if (!stage.onRequest) nodes.push(...await stage.nodes(graph, {}));
-  }
-  return nodes;
+  const nodes = {
+    [CORPUS]: text.unpacked,
+    [TOKENIZER]: [tokenizerBefore(derivation)],
+    [TOKENIZE]: [
+      ...keptBlocks.map((block) => keepBlock(TOKENIZE, tokensNode(block), block)),
+      ...tokenizeNodes(added),
+      sequencesNode(graph),
+      indexNode(graph),
+    ],
+    [LEARN]: [
+      ...fresh || newExpert ? [learnedNode(configuration, derivation, addedBlocks)] : [],
+      ...split === null ? [] : await dividedNodes(graph, derivation, [split]),
+      ...renumbered ? [routersNode(derivation)] : [],
+      ...renumbered || fresh
+        ? []
+        : [keptNode(LEARN, PARTITIONER, derivation, { where: derivation.partitioner })],
+    ],
+    [SCORE]: [
+      ...renumbered ? [] : keptBlocks.map((block) => keepBlock(SCORE, scoresNode(block), block)),
+      ...await scoreNodes(renumbered ? graph : added),
+    ],
+    [ASSIGN]: tuned ? await assignNodes(graph) : [derivedAssignment(graph, derivation, keptBlocks)],
+  };
+  return { graph, nodes };
 }
 
 /**

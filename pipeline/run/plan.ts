@@ -55,12 +55,11 @@ export async function partitionGraph(
 ): Promise<Plan> {
   const derivation = await readDerivation(run);
   if (derivation && !derivation.change.relearned) {
-    const { derivedNodes, derivedText } = await import("./derived.ts");
+    const { derivedGraph, derivedText } = await import("./derived.ts");
     const text = await derivedText(run, configuration, derivation, { keep, check, recorded });
-    return {
-      text,
-      nodes: text.blocks ? await derivedNodes(run, configuration, derivation, text) : text.unpacked,
-    };
+    if (!text.blocks) return { text, nodes: text.unpacked };
+    const { graph, nodes } = await derivedGraph(run, configuration, derivation, text);
+    return { text, nodes: await listStages(graph, nodes) };
   }
   checkLabels(configuration);
   const isHandedOver = given.documents !== undefined || await exists(`${run}/${GIVEN_TEXT}`);
@@ -71,11 +70,22 @@ export async function partitionGraph(
   const { blocks, unpacked } = text;
   const away = derivation?.away ?? [];
   const graph = graphOf({ run, configuration, text, blocks: blocks ?? [], recorded, away });
-  const nodes: Node[] = [];
   // What settings name is read before text is unpacked as well, so that it is refused before
   // anything is made if it is not there.
-  for (const stage of partitionStages()) nodes.push(...await stage.nodes(graph, {}));
+  const nodes = await listStages(graph);
   return { text, nodes: blocks ? nodes : unpacked };
+}
+
+/** Lists the nodes of the stages that make a partition: of some the ones that are given by name. */
+async function listStages(
+  graph: GraphOf,
+  given: Readonly<Record<string, readonly Node[]>> = {},
+): Promise<Node[]> {
+  const nodes: Node[] = [];
+  for (const [name, stage] of partitionStages()) {
+    nodes.push(...given[name] ?? await stage.nodes(graph, {}));
+  }
+  return nodes;
 }
 
 /**

@@ -263,8 +263,8 @@ export const STAGES: Map<string, Stage> = new Map<string, Stage>([
 ]);
 
 /** Lists the stages of a partition in their order: those that nobody has to ask for. */
-export const partitionStages = (): Stage[] =>
-  [...STAGES.values()].filter(({ onRequest }) => !onRequest);
+export const partitionStages = (): [name: string, stage: Stage][] =>
+  [...STAGES].filter(([, { onRequest }]) => !onRequest);
 
 const OWN: ReadonlySet<string> = new Set(STAGES.keys());
 
@@ -273,8 +273,7 @@ export const stagesAdded = (): string[] => [...STAGES.keys()].filter((name) => !
 
 /** Settings of the tasks that are no stage's. */
 const OTHERS: Record<string, () => readonly Name[]> = {
-  partition: () =>
-    [...STAGES.values()].filter(({ onRequest }) => !onRequest).flatMap(({ settings }) => settings),
+  partition: () => partitionStages().flatMap(([, { settings }]) => settings),
   reproduce: () => [
     ...OTHERS.partition(),
     ...listNames(EXPERTS),

@@ -218,6 +218,12 @@ Deno.test("a derived run refuses every other setting that its text or its parts 
       }
     }
     assertEquals(await hashes(run), before);
+    const path = `${run}/config.json`;
+    const edited = (await Deno.readTextFile(path)).replace('"experts": 2', '"experts": 3');
+    await Deno.writeTextFile(path, edited);
+    const edit = partition({ run, force: true });
+    await assertRejects(() => edit, InputError, "it must be what the run wrote");
+    assertEquals(await Deno.readTextFile(path), edited);
   }));
 
 Deno.test("planDerive() tells how many sequences each expert keeps, as they are made then", () =>
