@@ -38,8 +38,8 @@ import {
   writeParquet,
 } from "../rows/export/texts.ts";
 import type { Rows } from "../rows/random_access.ts";
-import { hashFile, listEntries, writeAtomic } from "../graph/files.ts";
-import { findRecord, readVerified } from "../graph/schema.ts";
+import { hashFile, jsonText, listEntries, sha256, writeAtomic } from "../graph/files.ts";
+import { findRecord, MANIFEST, readVerified } from "../graph/schema.ts";
 import { SAMPLING, settingsAmong } from "../serving/sampling.ts";
 import { readChatTemplate, tokenizerIn } from "../text/tokenizer.ts";
 import { checkExpert, tokensOfRun } from "./models.ts";
@@ -226,15 +226,12 @@ export async function exportModel(
     ExportModelOptions,
 ): Promise<Exported> {
   const folder = model?.replace(/(?<=.)\/+$/, "") ?? await findExpert(run, expert!);
-  const weightsPath = `${folder}/model.safetensors`;
-  const record = findRecord(weightsPath) ??
-    await hashFile(weightsPath).catch(() => loadCheckpoint(folder)); // which says what is wrong
   const name = basename(resolve(folder));
   const of = {
     to,
     of: model === undefined ? `expert ${expert}` : name,
     ...to === "gguf" ? { saveDtype } : { untie },
-    model: record.sha256,
+    model: await hashModel(folder),
   };
   return await exportInto({ run, output, of, force }, {}, async (making) => {
     const checkpoint = await loadCheckpoint(folder);
@@ -270,6 +267,21 @@ export async function exportModel(
     making.wrote(records);
     return {};
   });
+}
+
+/** Gives the SHA-256 of all files of a checkpoint: weights, shape, tokenizer. */
+async function hashModel(folder: string): Promise<string> {
+  const names = (await listEntries(folder)).map(({ name }) => name).sort();
+  const files = names.filter((name) => /\.(json|safetensors)$/.test(name) && name !== MANIFEST);
+  if (!files.some((name) => name.endsWith(".safetensors"))) {
+    await loadCheckpoint(folder); // which says what is wrong
+  }
+  const hashes: Record<string, string> = {};
+  for (const name of files) {
+    const path = `${folder}/${name}`;
+    hashes[name] = (findRecord(path) ?? await hashFile(path)).sha256;
+  }
+  return sha256(jsonText(hashes));
 }
 
 /** Finds the folder of a trained expert. */

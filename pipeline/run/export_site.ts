@@ -25,7 +25,7 @@ import {
 } from "../model/checkpoints/hugging_face_config.ts";
 import { exampleOf, expertNames } from "../partition/names.ts";
 import { partitionerFolder, partitionerKind } from "../partition/partitioners.ts";
-import { defaultConfiguration } from "../settings/configuration.ts";
+import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
 import { needConfiguration } from "../stages/parts.ts";
 import { expertTarget } from "../stages/targets.ts";
 import { MOST_BYTES, type Site, SITE_FORMAT } from "../web/site.ts";
@@ -72,7 +72,6 @@ export async function exportSite(
     );
   }
   await modelsOfRun(run, configuration, "export");
-  const names = await expertNames(run);
   const script = await bundleScript();
   const folders = {
     ...Object.fromEntries(
@@ -84,28 +83,7 @@ export async function exportSite(
       `${run}/${expertTarget(expert, configuration).node}`,
     ])),
   };
-  const site: Site = {
-    format: SITE_FORMAT,
-    title: experts === 1 ? "One small expert" : `One of ${experts} small experts answers`,
-    texts: {
-      "config.json": runConfigurationText({
-        ...defaultConfiguration(),
-        ...Object.fromEntries(NEEDED.map((name) => [name, configuration[name]])),
-      }),
-      [`${PARTITIONER}/partitioner.json`]: await readText(`${routing}/partitioner.json`),
-    },
-    files: {},
-    experts: Array.from({ length: experts }, (_, expert) => {
-      const name = expertFolder(expert, experts);
-      const named = names?.[expert];
-      return {
-        name,
-        weights: `experts/${name}/model.safetensors`,
-        words: named?.terms.map(({ text }) => text) ?? [],
-        example: named ? exampleOf(named) : null,
-      };
-    }),
-  };
+  const site = await describeSite(run, configuration, routing);
   const type = dtype.toUpperCase() as SafetensorsDtype;
   const hashes: Record<string, string> = {};
   for (const [path, folder] of Object.entries(folders).sort()) {
@@ -140,6 +118,38 @@ export async function exportSite(
     await making.write("index.html", PAGE);
     return { bytes: Object.values(site.files).reduce((sum, { bytes }) => sum + bytes, 0) };
   });
+}
+
+/** Lists what a site consists of, but for its models. */
+async function describeSite(
+  run: string,
+  configuration: Configuration,
+  routing: string,
+): Promise<Site> {
+  const { experts } = configuration;
+  const names = await expertNames(run);
+  return {
+    format: SITE_FORMAT,
+    title: experts === 1 ? "One small expert" : `One of ${experts} small experts answers`,
+    texts: {
+      "config.json": runConfigurationText({
+        ...defaultConfiguration(),
+        ...Object.fromEntries(NEEDED.map((name) => [name, configuration[name]])),
+      }),
+      [`${PARTITIONER}/partitioner.json`]: await readText(`${routing}/partitioner.json`),
+    },
+    files: {},
+    experts: Array.from({ length: experts }, (_, expert) => {
+      const name = expertFolder(expert, experts);
+      const named = names?.[expert];
+      return {
+        name,
+        weights: `experts/${name}/model.safetensors`,
+        words: named?.terms.map(({ text }) => text) ?? [],
+        example: named ? exampleOf(named) : null,
+      };
+    }),
+  };
 }
 
 /** Throws an `InputError` where a file is larger than a browser's buffers. */

@@ -187,6 +187,13 @@ Deno.test("exportModel() writes a GGUF file once, the same bytes again, and leav
     ]);
     await exportModel({ ...options, force: true });
     assertEquals(await hashes(options.output), first);
+    // The same weights with another tokenizer are another model.
+    const changedModel = `${run}/../router-00`;
+    copyFolder(model, changedModel);
+    const tokenizer = `${changedModel}/tokenizer.json`;
+    await Deno.writeTextFile(tokenizer, `${await Deno.readTextFile(tokenizer)}\n`);
+    const changedOptions = { ...options, model: changedModel };
+    await assertRejects(() => exportModel(changedOptions), InputError, "whose model must");
 
     const refused = async (folder: string, text: string) => {
       const output = `${run}/../refused`;
