@@ -174,7 +174,9 @@ export function inputFile(
       chosenFormat === AUTO ? fact : `format is "${chosenFormat}"`,
       {
         where: name,
-        remedy: chosenFormat === AUTO ? say`set ${setting("format")}` : undefined,
+        remedy: chosenFormat === AUTO
+          ? say`${path === STANDARD_INPUT ? "" : "rename it, or "}set ${setting("format")}`
+          : undefined,
       },
     );
   }

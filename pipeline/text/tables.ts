@@ -120,7 +120,7 @@ async function openParquet(path: string, wanted?: unknown) {
   const isMarked = (begin: number) =>
     new TextDecoder().decode(slice(begin, Math.min(byteLength, begin + 4))) === "PAR1";
   if (!isMarked(0)) {
-    const remedy = wanted ? say`set ${setting("format")} to what it is` : CUT_SHORT;
+    const remedy = wanted ? say`rename it, or set ${setting("format")} to what it is` : CUT_SHORT;
     throw notWhole(path, "it is something else", remedy);
   }
   if (!isMarked(Math.max(0, byteLength - 4))) throw notWhole(path, "it is cut short", CUT_SHORT);

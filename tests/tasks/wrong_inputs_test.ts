@@ -50,7 +50,12 @@ const WRONG: Wrong[] = [
     PARTITION,
     "invalid byte 0xff on line 1 (byte 5)",
   ],
-  ["noise.parquet", noise, PARTITION, "whole Parquet data: it is something else; set --format"],
+  [
+    "noise.parquet",
+    noise,
+    PARTITION,
+    "whole Parquet data: it is something else; rename it, or set --format",
+  ],
   [
     "cut.parquet",
     whole.slice(0, whole.length >> 1),
@@ -72,12 +77,12 @@ const WRONG: Wrong[] = [
   ],
   ["plain.txt.gz", "some text", PARTITION, "it must be whole .gz data: incorrect header check"],
   ["noise.txt.zst", noise, PARTITION, "it must be whole .zst data"],
-  ["text.docx", noise, PARTITION, "its name has no such ending; set --format"],
+  ["text.docx", noise, PARTITION, "its name has no such ending; rename it, or set --format"],
   [
     "table.csv",
     "text,source\nsome text,a\n",
     PARTITION,
-    "its name has no such ending; set --format",
+    "its name has no such ending; rename it, or set --format",
   ],
   [
     "docs.jsonl",
@@ -136,7 +141,7 @@ const WRONG: Wrong[] = [
     ADD,
     "invalid JSON on line 2",
   ],
-  ["noise.parquet", noise, ADD, "it must be whole Parquet data: it is something else"],
+  ["noise.parquet", noise, ADD, "it must be whole Parquet data: it is something else; rename it"],
   ["binary.txt", bytes(0x61, 0, 0x62, 0, 0, 0xff), ADD, "invalid byte 0xff on line 1 (byte 5)"],
   ["cut.txt.gz", bytes(31, 139, 8, 0, 1), NEW, "it must be whole .gz data: unexpected end of file"],
   ["empty.jsonl", "", NEW, "there must be text: there is none in FOLDER/empty.jsonl"],

@@ -156,7 +156,7 @@ Deno.test("readDocuments() names what is wrong with Parquet", async () => {
     ],
     "other.parquet": [
       "hello",
-      "whole Parquet data: it is something else; set format to what it is",
+      "whole Parquet data: it is something else; rename it, or set format to what it is",
     ],
     "short.parquet": ["PAR1", damage],
     "latin.parquet": [
