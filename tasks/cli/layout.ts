@@ -25,7 +25,9 @@ export function table(
   );
   const all = [...head === null ? [] : [[...titles]], ...written];
   const last = all[0].length - 1;
-  const widths = all[0].map((_, column) => Math.max(...all.map((row) => row[column].length)));
+  const widths = all[0].map((_, column) =>
+    all.reduce((most, row) => Math.max(most, row[column].length), 0)
+  );
   const isLeft = (i: number) => i === 0 || i === last || texts.includes(titles[i]);
   const line = (row: string[]) =>
     row.map((cell, i) => isLeft(i) ? cell.padEnd(widths[i]) : cell.padStart(widths[i])).join("  ")

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { shortSourceName } from "../../tasks/cli/layout.ts";
+import { shortSourceName, table } from "../../tasks/cli/layout.ts";
 
 Deno.test("shortSourceName() keeps any label on one line of a table, short, and from the terminal", () => {
   assertEquals(
@@ -14,4 +14,12 @@ Deno.test("shortSourceName() keeps any label on one line of a table, short, and 
       `${"😀".repeat(24)}…${"😀".repeat(8)}the end`,
     ],
   );
+});
+
+Deno.test("table() lays out more rows than a call takes arguments", () => {
+  const rows = Array.from({ length: 200_000 }, (_, i) => [`row ${i}`, String(i), "last"]);
+  const lines = table("name | number | text", rows).split("\n");
+  assertEquals(lines.length, rows.length + 1);
+  assertEquals(lines[0], "name        number  text");
+  assertEquals(lines.at(-1), "row 199999  199999  last");
 });
