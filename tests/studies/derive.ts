@@ -16,8 +16,11 @@ import { embeddedCorpus } from "../../pipeline/text/corpora/corpus.ts";
 import type { Configuration } from "../../pipeline/settings/configuration.ts";
 import { needConfiguration } from "../../pipeline/stages/parts.ts";
 
-const [folder, source = "solidity", seed = "0", characters = "1500000", steps = "768"] = Deno.args;
+const [folder, source = "solidity", seed = "0", characters = "1500000", steps = "768", config] =
+  Deno.args;
 const REPLAY = 0.5;
+const OTHER_REPLAYS = [0.2, 2 / 3]; // shares of old text: a quarter as much as new, twice as much
+const TENTH = 3 / 10; // times the rate of the run, of which derived experts take a third
 
 /** Writes the texts: all others, the source, and of the others about as much as the source has. */
 const files = {
@@ -38,6 +41,7 @@ for (const [name, own] of Object.entries(texts)) {
 }
 
 const settings: Partial<Configuration> = {
+  ...config && JSON.parse(await Deno.readTextFile(config)),
   sourceField: "source",
   seed: Number(seed),
   expertSteps: Number(steps),
@@ -148,4 +152,20 @@ await score(
   "expert",
   { mixture: "mixture, new expert" },
   await trainedTokens("expert", FIVE.slice(4)),
+);
+for (const replay of OTHER_REPLAYS) {
+  const name = `add-replay-${replay.toFixed(2)}`;
+  await derive({ run: inRun(name), from: inRun("first"), add: [files.new], replay });
+  const called = `mixture, source added with ${replay.toFixed(2)} of old text`;
+  await score(name, { mixture: called }, await trainedTokens(name, EXPERTS));
+}
+const slow = inRun("add-tenth");
+await derive({ run: slow, from: inRun("first"), add: [files.new], replay: REPLAY, noTrain: true });
+for (const expert of EXPERTS.keys()) {
+  await trainExpert(expert, { run: slow, sources: { flags: { expertRate: TENTH * expertRate } } });
+}
+await score(
+  "add-tenth",
+  { mixture: "mixture, source added at a tenth of the rate" },
+  await trainedTokens("add-tenth", EXPERTS),
 );

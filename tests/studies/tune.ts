@@ -1,7 +1,8 @@
 /**
  * Tells whether the gain of a mixture survives tuning: perplexities of held-out responses by the
  * mixture and both dense models, before and after all are tuned on pairs (`pairs.ts`), with the
- * routers of the run and with fresh ones; gains with their intervals over pairs; and how pairs
+ * routers of the run and with fresh ones. Also if the two likeliest experts answer together, or the
+ * dense model takes the prompts whose expert is least sure. Gains with their intervals over pairs; and how pairs
  * divide among experts, for all and for each kind. Takes minutes a run; what is made is not made
  * again.
  *
@@ -10,6 +11,7 @@
 
 import { openGpu } from "../../kernels/device/gpu.ts";
 import { derive } from "../../mod.ts";
+import { mixingWeights } from "../../pipeline/partition/mixing.ts";
 import { drawEstimates } from "../../pipeline/evaluation/bootstrap.ts";
 import { encodeQuestions, fittingQuestions } from "../../pipeline/evaluation/choices/questions.ts";
 import { scoreChoices } from "../../pipeline/evaluation/choices/score.ts";
@@ -24,6 +26,7 @@ import { benchPairs } from "./pairs.ts";
 const [folder, ...runs] = Deno.args;
 const HELD_OUT = 10n; // one of so many pairs
 const DENSE = ["dense", "dense-steps"] as const;
+const SENT = [0.1, 0.5]; // shares of the pairs, the least sure, that the dense model answers
 
 const questions: Question[] = (await benchPairs()).map(
   ({ prompt: context, response, source: set }) => {
@@ -49,14 +52,36 @@ async function score(run: string, about: Record<string, unknown>): Promise<void>
   mixture.closePartitioner();
   const experts = [...Array(await mixture.experts()).keys()];
   const by = new Map<ModelName, number[]>();
+  const byToken = new Map<ModelName, Float32Array[]>(); // log-probabilities
   for (const model of [...experts, ...DENSE]) {
-    const scores = await scoreChoices(model, { mixture, prompts, keepsTokens: false });
+    const scores = await scoreChoices(model, { mixture, prompts, keepsTokens: true });
     by.set(model, scores.map(([{ logLikelihood }]) => -logLikelihood));
+    byToken.set(model, scores.map(([{ tokens }]) => tokens!));
   }
   mixture.close();
   const tokens = prompts.map(({ choices: [{ continuation }] }) => continuation.length);
+  const routed = routes.map(({ expert }, i) => by.get(expert)![i]);
   const nll = {
-    mixture: routes.map(({ expert }, i) => by.get(expert)![i]),
+    mixture: routed,
+    two: routes.map(({ scores }, i) => {
+      const weights = mixingWeights(scores.map((score) => -score), 2, 1);
+      const answering = experts.filter((expert) => weights[expert] > 0);
+      let sum = 0;
+      for (let at = 0; at < tokens[i]; at++) {
+        const shares = answering.map((expert) =>
+          weights[expert] * Math.exp(byToken.get(expert)![i][at])
+        );
+        sum -= Math.log(shares.reduce((a, b) => a + b));
+      }
+      return sum;
+    }),
+    ...Object.fromEntries(SENT.map((share) => {
+      const margins = routes.map(({ margin }) => margin).sort((a, b) => a - b);
+      const limit = margins[Math.floor(share * margins.length)];
+      const isUnsure = ({ margin }: { margin: number }) => margin < limit;
+      const own = routes.map((route, i) => isUnsure(route) ? by.get("dense")![i] : routed[i]);
+      return [`dense for ${100 * share}%`, own];
+    })),
     best: routes.map((_, i) => Math.min(...experts.map((expert) => by.get(expert)![i]))),
     ...Object.fromEntries(DENSE.map((name) => [name, by.get(name)!])),
   };
@@ -76,9 +101,14 @@ async function score(run: string, about: Record<string, unknown>): Promise<void>
       ...Object.fromEntries(
         Object.keys(nll).map((name) => [name, round(estimate((mean) => Math.exp(mean(name))))]),
       ),
-      gains: Object.fromEntries(DENSE.map((name) => {
-        return [name, round(estimate((mean) => 1 - Math.exp(mean("mixture") - mean(name))), 100)];
-      })),
+      gains: Object.fromEntries(
+        Object.keys(nll).filter((way) => !(DENSE as readonly string[]).includes(way)).map((way) => [
+          way,
+          Object.fromEntries(DENSE.map((name) => {
+            return [name, round(estimate((mean) => 1 - Math.exp(mean(way) - mean(name))), 100)];
+          })),
+        ]),
+      ),
       shares: experts.map((expert) =>
         rows.filter((i) => routes[i].expert === expert).length / rows.length
       )
