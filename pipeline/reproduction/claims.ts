@@ -127,7 +127,7 @@ export function gainsClaim(claim: string, outcomes: readonly Outcome[]): Claim {
   return {
     claim,
     paper: NOT_REPORTED,
-    here: gains.map(gainText).join("; "),
+    here: gains.map((gain) => gainText(gain)).join("; "),
     holds: gains.every(({ low }) => low > 0),
   };
 }

@@ -26,7 +26,8 @@ Deno.test("SCIENCE.md says what the results that are kept say, and README.md no 
 });
 
 Deno.test("what is kept of studies can be read, and names no path: studies can go on from it", async () => {
-  for (const folder of ["studies", "all-text", "all-text-small-routers", "short-warm-up"]) {
+  const folders = ["studies", "all-text", "all-text-small-routers", "short-warm-up"];
+  for (const folder of [...folders, "short-training"]) {
     const kept = `${KEPT}/${folder}`;
     await readKnown(kept);
     const names = await namesOfNotes(kept);

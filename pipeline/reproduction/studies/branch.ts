@@ -53,6 +53,10 @@ export const branch: Study = {
     return {
       claims: [
         gainsClaim(
+          "Experts that begin from nothing beat their dense model, with every seed",
+          begun,
+        ),
+        gainsClaim(
           "Experts that begin from a dense model beat that model trained on with as many " +
             "tokens, with every seed",
           branched,
