@@ -135,7 +135,8 @@ Deno.test("an edited config.json that --force accepts is the run's, and verify n
     assertMatch(out, /train-routers +up to date/);
     assert((await verifyRun(run)).problems.every(({ file }) => !/^(config|part)/.test(file)));
     await edit(3);
-    await trainDense("steps", { run, gpu, force: true });
+    const init = `${run}/experts/expert-00`; // each model may begin elsewhere
+    await trainDense("steps", { run, gpu, force: true, sources: { flags: { init } } });
     const { problems } = await verifyRun(run);
     assertEquals(
       problems.filter(({ what }) => wordText(what).includes("config.json"))

@@ -46,7 +46,7 @@ export const OWN_FOLDERS = [LOCKS, PARTIAL, SCRATCH, "metrics"];
 export const nodeFolders = (): string[] => [...NODE_FOLDERS, ...stagesAdded()];
 
 /** Settings of a run that may be others for each model: where it begins, and how fast it learns. */
-const OF_A_MODEL: readonly (keyof Configuration)[] = ["init", "denseRate", "denseStepsRate"];
+export const OF_A_MODEL: readonly string[] = ["init", "denseRate", "denseStepsRate"];
 
 /** Names the settings that only trainings take: what a run is split by does not depend on them. */
 export const trainingSettings = (): (keyof Configuration)[] =>

@@ -32,7 +32,7 @@ import { INDEX, PART_INDEX } from "../stages/documents.ts";
 import type { Problem } from "./partition.ts";
 import { type ExpertPart, partIn } from "../stages/parts.ts";
 import { wholeGraph } from "./plan.ts";
-import { MODEL_FOLDERS, nodeFolders } from "./settings.ts";
+import { MODEL_FOLDERS, nodeFolders, OF_A_MODEL } from "./settings.ts";
 import { EXPORT } from "../stages/exported.ts";
 
 /**
@@ -247,7 +247,8 @@ class Verification {
         new Walk(this.run, graph),
       )
     ) {
-      if (state !== "changed" || !(because in FIELDS)) continue;
+      const isOfRun = because in FIELDS && !OF_A_MODEL.includes(because);
+      if (state !== "changed" || !isOfRun) continue;
       const [then, now] = [manifest!, node].map(({ settings }) => settings[because]);
       if (then === undefined || now === undefined) continue; // another version made it
       const what = say`it must be made by the settings of config.json: ${setting(because)} is ${
