@@ -37,15 +37,15 @@ async function checkFile(shard: string): Promise<void> {
 }
 
 /** Prints where the documents come from that an id, a path or a pattern names. */
-async function showNamed([place, more]: string[], named: string, print: Print): Promise<void> {
-  ensure(!more, `Cannot show a document as one run must be named: "${more}" is a second one`);
-  const what = /^\d+$/.test(named) ? `document ${named}` : `documents of "${named}"`;
+async function showNamed([place, second]: string[], named: string, print: Print): Promise<void> {
+  ensure(!second, `Cannot show a document as one run must be named: "${second}" is a second one`);
+  const subject = /^\d+$/.test(named) ? `document ${named}` : `documents of "${named}"`;
   const run = await findRun(place);
-  ensure(run !== null, `Cannot show ${what} as a run must be named: "${place}" lies in none`);
+  ensure(run !== null, `Cannot show ${subject} as a run must be named: "${place}" lies in none`);
   const { findDocuments } = await import("../pipeline/stages/documents.ts");
   const shown = await printDocuments(findDocuments(run, named), print);
   const table = `${run}/partition/documents.arrow`;
-  ensure(shown > 0, `Cannot show ${what} as the run must have such: "${run}" has none`, {
+  ensure(shown > 0, `Cannot show ${subject} as the run must have such: "${run}" has none`, {
     remedy: say`${task("show")} "${table}" lists what it has`,
   });
 }

@@ -48,7 +48,7 @@ export function statusText(status: RunStatus): string {
     ...[name, state, ...files > 0 ? [String(files), binaryBytes(size)] : ["", ""]],
     holders.length > 0 ? holders.map(by).join(", ") : because ? worded(because) : "",
   ]);
-  const given = settingsText(status.settings);
+  const settings = settingsText(status.settings);
   return blocks(
     lines(
       `run  ${run}${holders.map((owner) => `, in which ${by(owner)} works`).join("")}`,
@@ -59,7 +59,7 @@ export function statusText(status: RunStatus): string {
     ),
     tableWithNote("stage | state | files | size | note", rows, COLUMNS),
     requests.size > 0 && `on request: ${[...requests].join(", ")}`,
-    given !== "" && `settings that were given: ${given}`,
+    settings !== "" && `settings that were given: ${settings}`,
     nextText(status),
   );
 }

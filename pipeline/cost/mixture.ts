@@ -318,13 +318,17 @@ export function refuseLarge(
  * run that is not there.
  */
 export function trainingDoubts(
-  { name, equalCompute, before }: { name: string; equalCompute?: boolean; before?: unknown },
+  { name, equalCompute, predecessor }: {
+    name: string;
+    equalCompute?: boolean;
+    predecessor?: unknown;
+  },
   recipe: Recipe,
   { unknownRouters, cost }: { unknownRouters?: string; cost?: TrainingCost },
 ): Text[] {
   const apart = equalCompute && cost && costApart(name, cost);
   // One that goes on warms up as its steps want it.
-  const warmup = before ? undefined : longWarmup(name, recipe);
+  const warmup = predecessor ? undefined : longWarmup(name, recipe);
   return [
     ...equalCompute && unknownRouters
       ? [

@@ -338,10 +338,10 @@ export function shapeChecker(text: Partial<ModelConfig>, source: string): Check 
   return (model, loaded) => {
     const name = modelTitle(model);
     if (loaded.notes.adopted !== undefined) {
-      return checkShape(loaded, text, name, { whose: source });
+      return checkShape(loaded, text, name, { likeName: source });
     }
     const textAlone = hasOwnShape(model);
     if (!textAlone) first ??= { shape: loaded.config, source: name };
-    if (first) checkShape(loaded, first.shape, name, { whose: first.source, textAlone });
+    if (first) checkShape(loaded, first.shape, name, { likeName: first.source, textAlone });
   };
 }

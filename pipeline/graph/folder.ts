@@ -279,8 +279,8 @@ export async function linkNode(
       for (const name of isWhole ? Object.keys(manifest.files) : []) {
         await linkOrCopy(`${from}/${name}`, `${folder}/${name}`);
       }
-      const { made, ...identity } = manifest;
-      return await writeManifest(folder, identity, { ...made, from: run });
+      const { made: origin, ...identity } = manifest;
+      return await writeManifest(folder, identity, { ...origin, from: run });
     });
     walk.made(node, published, isWhole ? "made" : "spent");
     return published;

@@ -46,7 +46,7 @@ export class Walk {
   readonly #resolved = new Map<string, NodeState>(); // made or spent
   readonly #pending = new Map<string, NodeState>(); // as they were when somebody last asked
   readonly #nodes: ReadonlyMap<string, Node>;
-  readonly #again: Set<string>;
+  readonly #renewed: Set<string>;
   readonly #revived = new Set<string>();
   readonly #isChecked: (node: Node) => boolean;
 
@@ -58,14 +58,14 @@ export class Walk {
   constructor(
     readonly run: string,
     readonly graph: readonly Node[],
-    { check = false, again }: {
+    { check = false, renewed }: {
       check?: boolean | ((node: Node) => boolean);
-      again?: Iterable<string>;
+      renewed?: Iterable<string>;
     } = {},
   ) {
     this.#isChecked = typeof check === "boolean" ? () => check : check;
     this.#nodes = new Map(graph.map((node) => [node.name, node]));
-    this.#again = new Set(again);
+    this.#renewed = new Set(renewed);
   }
 
   /** Gives the folder of a node. */
@@ -102,7 +102,7 @@ export class Walk {
 
   /** Notes that this process has made a node, or linked it. */
   made(node: Node, manifest: Manifest, state: "made" | "spent" = "made"): void {
-    this.#again.delete(node.name);
+    this.#renewed.delete(node.name);
     this.#revived.delete(node.name);
     this.#resolved.set(node.name, { node, state, key: manifest.key, manifest });
     this.refresh();
@@ -110,7 +110,7 @@ export class Walk {
 
   /** Whether a node is to be made again although it is there. */
   isAgain(name: string): boolean {
-    return this.#again.has(name);
+    return this.#renewed.has(name);
   }
 
   /** Whether the files of a node that was spent are needed. */
@@ -183,7 +183,7 @@ export class Walk {
     if (manifest.key !== key) {
       return stateOf("changed", difference(node, inputs, manifest), identity);
     }
-    if (this.#again.has(node.name)) return stateOf("missing", undefined, identity);
+    if (this.#renewed.has(node.name)) return stateOf("missing", undefined, identity);
     const file = await findDamage(this.path(node.name), manifest, this.#isChecked(node));
     if (file === undefined) return stateOf("made", undefined, identity);
     if (!node.temporary) return stateOf("damaged", file, identity);

@@ -165,7 +165,7 @@ export async function readRun(run: string, { doing = "report on", details = true
     // What is not up to date, but for the report itself.
     lacks: listLacks(status.stages.filter(({ stage }) => stage !== REPORT)),
     // On which it was made.
-    adapters: [...new Set([...nodes.values()].flatMap(({ made }) => made.adapter ?? []))],
+    adapters: [...new Set([...nodes.values()].flatMap((manifest) => manifest.made.adapter ?? []))],
     folders: await summarizeFolders(run, nodes, spentOn),
     // A tree's rounds are those of its first level.
     rounds: await read(`${PARTITIONER}/rounds.jsonl`, readRoundMetrics) ??

@@ -109,7 +109,7 @@ export async function writeCertificate(
   const { from, version } = derivation;
   const documents = listForgotten(derivation);
   const above = await readCertificate(from);
-  const before = above?.copies ?? { searched: 0, forgotten: 0, stay: [] };
+  const inherited = above?.copies ?? { searched: 0, forgotten: 0, stay: [] };
   const text: ForgettingCertificate = {
     format: 2,
     from,
@@ -117,9 +117,9 @@ export async function writeCertificate(
     documents,
     copies: {
       ...rule,
-      searched: derivation.change.forgotten.length > 0 ? searched : before.searched,
-      forgotten: before.forgotten + asCopies,
-      stay: await findCopiesHere(run, [...before.stay, ...copies], documents),
+      searched: derivation.change.forgotten.length > 0 ? searched : inherited.searched,
+      forgotten: inherited.forgotten + asCopies,
+      stay: await findCopiesHere(run, [...inherited.stay, ...copies], documents),
     },
     experts: await describeExperts(run, derivation),
     routersSawText: !await learnedSince(derivation),
@@ -170,15 +170,15 @@ async function describeExperts(
   return await Promise.all(experts.map(async ({ trained }, expert) => {
     const part = hashFiles((await readManifest(`${run}/${partNode(expert, length)}`))!, "train-");
     const manifest = await readManifest(`${run}/${expertTarget(expert, { experts: length }).node}`);
-    const before = trained && kept[trained.node];
+    const keyBefore = trained && kept[trained.node];
     const origins = ["kept", "adopted", "before"]; // of weights that were there, or go on from such
     const isNew = manifest !== null &&
       origins.every((name) => manifest.settings[name] === undefined);
     return {
       expert,
       part: { before: trained?.part ?? null, now: part },
-      trainedAgain: before !== null && isNew,
-      key: { before, now: manifest?.key ?? null },
+      trainedAgain: keyBefore !== null && isNew,
+      key: { before: keyBefore, now: manifest?.key ?? null },
     };
   }));
 }
@@ -235,8 +235,10 @@ export async function checkForgotten(run: string): Promise<ForgottenReport> {
     for await (const name of nodesIn(run, folder)) {
       const manifest = (await readManifest(`${run}/${name}`))!;
       const changed = await changedInput(run, manifest.inputs);
-      const what = `it must be made of what is there now: "${changed}" is another`;
-      if (changed !== undefined) problems.push({ file: `${name}/${MANIFEST}`, what, remedy });
+      const violation = `it must be made of what is there now: "${changed}" is another`;
+      if (changed !== undefined) {
+        problems.push({ file: `${name}/${MANIFEST}`, what: violation, remedy });
+      }
       for (const file of Object.keys(manifest.files)) {
         if (!file.endsWith(".arrow")) continue;
         report.files++;
@@ -281,8 +283,8 @@ async function checkCertificate(
   report: ForgottenReport,
 ): Promise<void> {
   const file = `${FOLDER}/${FILE}`;
-  const again = "derive it once more, by the same command, which writes it again";
-  const note = (what: Text, remedy: Text = again) =>
+  const deriveAgain = "derive it once more, by the same command, which writes it again";
+  const note = (what: Text, remedy: Text = deriveAgain) =>
     void report.problems.push({ file, what, remedy });
   const certificate = await readCertificate(run).catch((error) => {
     if (error instanceof ExplainedError) return error;
@@ -298,17 +300,17 @@ async function checkCertificate(
     note("it must list the documents that the run has forgotten: it lists others");
   }
   const replaced = new Set(derivation.change.replaced.map(({ expert }) => expert));
-  const adopted = new Map((await adoptedExperts(run)).map((own) => [own.expert, own.from]));
-  for (const { expert, key: { now } } of certificate.experts) {
+  const adopted = new Map((await adoptedExperts(run)).map(({ expert, from }) => [expert, from]));
+  for (const { expert, key: { now: certifiedKey } } of certificate.experts) {
     const { node } = expertTarget(expert, { experts: certificate.experts.length });
-    const there = (await readManifest(`${run}/${node}`))?.key;
+    const presentKey = (await readManifest(`${run}/${node}`))?.key;
     const from = replaced.has(expert) ? undefined : adopted.get(expert);
-    if (from !== undefined && there !== now) {
+    if (from !== undefined && presentKey !== certifiedKey) {
       note(
         `expert ${expert} must be one that the certificate names: it was adopted from "${from}"`,
         "train it on its part, or adopt one that never saw the text",
       );
-    } else if (there && now && there !== now) {
+    } else if (presentKey && certifiedKey && presentKey !== certifiedKey) {
       note(`it must name the expert ${expert} that is there: it names another one`);
     }
   }
@@ -370,7 +372,7 @@ export function certificateText(
   const placed = ({ path, place }: Pick<Copy, "path" | "place">) => `${path}, number ${place}`;
   const numbered = (state: boolean) =>
     experts.filter(({ trainedAgain }) => trainedAgain === state).map(({ expert }) => expert);
-  const [again, others] = [numbered(true), numbered(false)];
+  const [retrained, untouched] = [numbered(true), numbered(false)];
   const { near, passage, searched, forgotten, stay } = copies;
   const but = stay.length > 0 ? ", but with the copies of point 2" : "";
   const without = `without the forgotten text${but}`;
@@ -384,9 +386,9 @@ export function certificateText(
     }, of which ${forgotten} as copies of others. Of each: its file, its number`,
     "   there (from 0), its id, and whether models learned from it or were tested on it.",
     ...listOf(
-      certificate.documents.map((own) =>
-        `${placed(own)} (document ${own.document}, ${
-          own.side === "train" ? "for training" : "for tests"
+      certificate.documents.map((document) =>
+        `${placed(document)} (document ${document.document}, ${
+          document.side === "train" ? "for training" : "for tests"
         })`
       ),
     ),
@@ -410,9 +412,9 @@ export function certificateText(
       ),
     ),
     "3. Experts are the models that write text, each of a part of all text. Trained again from new",
-    `   weights, ${without}: ${listed(again)}.`,
+    `   weights, ${without}: ${listed(retrained)}.`,
     "   Not trained again, as their text did not change or they are not trained: " +
-    `${listed(others)}.`,
+    `${listed(untouched)}.`,
     ...routersSawText
       ? [
         "4. The tokenizer, which cuts text into pieces of words, and the routers, which choose the expert",
@@ -442,5 +444,5 @@ const KINDS = {
 };
 
 const listed = (numbers: readonly number[]) => numbers.length === 0 ? "none" : numbers.join(", ");
-const countOf = (number: number, what: string) =>
-  `${number.toLocaleString("en")} ${what}${number === 1 ? "" : "s"}`;
+const countOf = (number: number, noun: string) =>
+  `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;

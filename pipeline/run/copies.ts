@@ -82,7 +82,7 @@ export async function findCopies(
       const text = await decode(tokens);
       const likeness = equal ? undefined : search.find(text);
       if (!equal && !likeness) continue;
-      const { path, place } = equal ?? forgotten[likeness!.of];
+      const { path, place } = equal ?? forgotten[likeness!.text];
       matches.set(document, {
         kind: likeness?.kind ?? "exact",
         share: likeness?.share ?? 1,
@@ -94,8 +94,8 @@ export async function findCopies(
       });
     }
   }
-  const others = new Set(matches.keys()).difference(rows);
-  for await (const row of selectDocuments(index, others)) rows.set(row.document, row);
+  const unread = new Set(matches.keys()).difference(rows);
+  for await (const row of selectDocuments(index, unread)) rows.set(row.document, row);
   const copies = Array.from(matches, ([document, match]): FoundCopy => {
     const { path, place, side, expert, shares } = rows.get(document)!;
     return {

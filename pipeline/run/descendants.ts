@@ -130,6 +130,6 @@ const realPlace = (path: string): Promise<string> => Deno.realPath(path).catch((
 /** Writes in one line what a run took. */
 export function describeDescendant({ run, from, took, isThere, saysSo }: Descendant): string {
   if (!isThere) return `${run}, which is gone`;
-  const what = TAKEN[took].replace("it", from);
-  return saysSo ? `${run}, which ${what}` : `${run}, of which it was noted that it ${what}`;
+  const deed = TAKEN[took].replace("it", from);
+  return saysSo ? `${run}, which ${deed}` : `${run}, of which it was noted that it ${deed}`;
 }

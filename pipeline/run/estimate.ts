@@ -259,7 +259,7 @@ export async function planModels(
   const graph = await listRequested(run, configuration, "train-expert", request);
   await needTrainingText(run, graph);
   const renewed = force && !resume ? graph.flatMap(({ asked, name }) => asked ? name : []) : [];
-  const states = await stageStates(new Walk(run, graph, { again: renewed }));
+  const states = await stageStates(new Walk(run, graph, { renewed }));
   const { estimate } = STAGES.get("train-expert")!;
   const stages = await Promise.all(targets.map(async (target, i) => {
     const single: TrainRequest = { targets: [target], options };
@@ -310,7 +310,7 @@ export async function planRequests(
   for (const request of requests) {
     const graph = await listRequested(run, workload.configuration, stage, request, { check });
     const renewed = force ? graph.flatMap(({ name, given }) => given ? [] : name) : [];
-    const states = await stageStates(new Walk(run, graph, { check, again: renewed }));
+    const states = await stageStates(new Walk(run, graph, { check, renewed }));
     const all = await STAGES.get(stage)!.estimate(workload, request);
     const nodes = states.reduce((sum, state) => sum + state.nodes, 0);
     for (const state of states) {

@@ -129,7 +129,7 @@ export async function exportTexts(
   const { shardSequences: rows, packing, seed } = configuration;
   const documents = expert === undefined ? { eos, crossing: packing === "concat" } : undefined;
   const isText = to === "text" || to === "parquet" && as === "text";
-  const of = {
+  const settings = {
     to,
     of: expert === undefined ? "all text" : `expert ${expert}`,
     ...to === "parquet" ? { as } : {},
@@ -139,7 +139,7 @@ export async function exportTexts(
     vocabulary,
     eos,
   };
-  return await exportInto({ run, output, of, force }, watch, async (making, work) => {
+  return await exportInto({ run, output, of: settings, force }, watch, async (making, work) => {
     const { folder } = making;
     const decode = async ({ ids }: TokenText) =>
       await tokenizer.decode(ids.at(-1) === eos ? ids.subarray(0, -1) : ids);
@@ -227,13 +227,13 @@ export async function exportModel(
 ): Promise<Exported> {
   const folder = model?.replace(/(?<=.)\/+$/, "") ?? await findExpert(run, expert!);
   const name = basename(resolve(folder));
-  const of = {
+  const settings = {
     to,
     of: model === undefined ? `expert ${expert}` : name,
     ...to === "gguf" ? { saveDtype } : { untie },
     model: await hashModel(folder),
   };
-  return await exportInto({ run, output, of, force }, {}, async (making) => {
+  return await exportInto({ run, output, of: settings, force }, {}, async (making) => {
     const checkpoint = await loadCheckpoint(folder);
     const tokenizer = `${folder}/${TOKENIZER_FILE}`;
     const sampling = settingsAmong(SAMPLING, {});
@@ -314,17 +314,17 @@ async function needNode(run: string, name: string, remedy: Text): Promise<Manife
  * whole.
  */
 export async function exportInto(
-  { run, output, of, force = false }:
+  { run, output, of: settings, force = false }:
     & Pick<Exported, "output" | "of">
     & Pick<ExportTextOptions, "run" | "force">,
   watch: RunWatch,
   write: (making: Making, work: Work) => Promise<Record<string, unknown>>,
 ): Promise<Exported> {
   output = output.replace(/(?<=.)\/+$/, "");
-  const existing = await checkPlace(output, of, force);
+  const existing = await checkPlace(output, settings, force);
   if (existing && !force && await findDamage(output, existing, false) === undefined) {
     const { files, result } = existing;
-    return { output, state: "up to date", of, files, result };
+    return { output, state: "up to date", of: settings, files, result };
   }
   const inRun = relative(resolve(run), resolve(output));
   const isNode = inRun.startsWith(`${EXPORT}/`);
@@ -332,7 +332,7 @@ export async function exportInto(
   const real = await Deno.realPath(output).catch(() => resolvePlace(output));
   const place = isNode ? run : `${real}.making`;
   const name = isNode ? inRun : EXPORT;
-  const nodes = exportNodes({ run }, { name, made: { settings: of, write } });
+  const nodes = exportNodes({ run }, { name, recipe: { settings, write } });
   const making = makeNodes(place, nodes, EXPORT, watch, force ? [name] : []);
   const walk = await making.catch(async (error) => {
     if (!isNode) await removeEmpty(place);
@@ -344,7 +344,7 @@ export async function exportInto(
     await publish(place, `../${basename(real)}`, `${place}/${EXPORT}`, manifest, true);
     await removeFolder(place);
   }
-  return { output, state: "done", of, files, result };
+  return { output, state: "done", of: settings, files, result };
 }
 
 /** Removes a folder in which nothing was made, unless another process makes something there. */
@@ -360,7 +360,7 @@ async function removeEmpty(place: string): Promise<void> {
  */
 async function checkPlace(
   output: string,
-  of: Record<string, unknown>,
+  settings: Record<string, unknown>,
   force: boolean,
 ): Promise<Manifest | null> {
   const elsewhere = say`choose another ${setting("output")}`;
@@ -374,10 +374,10 @@ async function checkPlace(
   if (existing && !existing.name.startsWith(EXPORT)) {
     throw refuse(`it must be new or empty: it is "${existing.name}" of a run`);
   }
-  const name = existing && !force ? otherSetting({ settings: of }, existing) : undefined;
+  const name = existing && !force ? otherSetting({ settings }, existing) : undefined;
   if (name === undefined) return existing;
-  const [valueThen, valueNow] = [existing!.settings, of].map((of) =>
-    JSON.stringify(of[name]) ?? "not set"
+  const [valueThen, valueNow] = [existing!.settings, settings].map((settings) =>
+    JSON.stringify(settings[name]) ?? "not set"
   );
   throw refuse(
     `it holds an export whose ${name} must be ${valueNow}: it is ${valueThen}`,

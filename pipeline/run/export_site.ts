@@ -99,8 +99,14 @@ export async function exportSite(
   }
   const tokenizer = await readVerified(`${run}/${TOKENIZER}/${TOKENIZER_FILE}`);
   const page = [jsonText(site), script, STYLE, PAGE, sha256(tokenizer)];
-  const of = { to: "web", of: "all experts", dtype, page: sha256(page.join()), models: hashes };
-  return await exportInto({ run, output, of, force }, watch, async (making) => {
+  const settings = {
+    to: "web",
+    of: "all experts",
+    dtype,
+    page: sha256(page.join()),
+    models: hashes,
+  };
+  return await exportInto({ run, output, of: settings, force }, watch, async (making) => {
     const write = async (path: string, data: Uint8Array | Iterable<Uint8Array>) => {
       await making.write(path, data);
       const whole = await Deno.readFile(`${making.folder}/${path}`);

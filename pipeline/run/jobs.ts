@@ -144,8 +144,8 @@ async function giveUpRevisions(
     if (because !== "revision") continue;
     await checkAlone(run);
     await refuseLinks(run, name);
-    const { made, ...identity } = (await readManifest(`${run}/${name}`))!;
-    await writeManifest(`${run}/${name}`, { ...identity, revision, key: "" }, made);
+    const { made: origin, ...identity } = (await readManifest(`${run}/${name}`))!;
+    await writeManifest(`${run}/${name}`, { ...identity, revision, key: "" }, origin);
   }
 }
 

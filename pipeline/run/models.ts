@@ -77,7 +77,7 @@ export async function trainModels(
       const targetByNode = new Map(nodes.map(({ name }, i) => [name, targets[i]]));
       await refuseReplaced(new Walk(run, graph, options), targetByNode, options);
     }
-    const walk = await make(graph, anew ? {} : { again: [] });
+    const walk = await make(graph, anew ? {} : { renewed: [] });
     return nodes.flatMap(({ name }, i) => {
       const manifest = walk.manifest(name);
       return describeAdoption(manifest)

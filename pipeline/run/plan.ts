@@ -116,11 +116,11 @@ export async function listRequested(
 
 /** Puts the nodes before others that these need and that nobody here makes: they must be there. */
 function withGiven(nodes: readonly Node[]): Node[] {
-  const known = new Set(nodes.map(({ name }) => name));
+  const names = new Set(nodes.map(({ name }) => name));
   const needed = new Set(
     nodes.flatMap(({ needs }) => needs.map((need) => splitNeed(need).name)),
   );
-  return [...[...needed.difference(known)].map(givenNode), ...nodes];
+  return [...[...needed.difference(names)].map(givenNode), ...nodes];
 }
 
 /** Something that is requested of a stage. */
@@ -150,10 +150,10 @@ export async function runGraph(
   graph: GraphOf,
   requests: readonly Requested[],
 ): Promise<Node[]> {
-  const known = new Map<string, Node>();
+  const nodes = new Map<string, Node>();
   const add = (node: Node) => {
     // One that was adopted takes the place of its training.
-    if (node.maker !== GIVEN && (node.given || !known.has(node.name))) known.set(node.name, node);
+    if (node.maker !== GIVEN && (node.given || !nodes.has(node.name))) nodes.set(node.name, node);
   };
   partition.forEach(add);
   for (const { stage, request } of requests) {
@@ -162,7 +162,7 @@ export async function runGraph(
       add(node.maker === GIVEN || node.asked ? node : { ...node, asked });
     }
   }
-  return withGiven([...known.values()]);
+  return withGiven([...nodes.values()]);
 }
 
 /**
@@ -245,25 +245,26 @@ export async function stageStates(
     records.filter(({ node }) => node.maker !== GIVEN),
     ({ node }) => stageOf(node),
   );
-  const known = new Map<string, StageState>();
-  const before = (node = "") => known.get(stageByNode.get(node) ?? "");
-  for (const [stage, alike] of stages) known.set(stage, summarizeStage(stage, alike, before));
-  return [...known.values()];
+  const states = new Map<string, StageState>();
+  const stateBehind = (node = "") => states.get(stageByNode.get(node) ?? "");
+  for (const [stage, alike] of stages) states.set(stage, summarizeStage(stage, alike, stateBehind));
+  return [...states.values()];
 }
 
 /** Names the stage as which a node is listed. */
 const stageOf = ({ asked, maker }: Node): string => asked?.name ?? maker.stage;
 
+/** `stateBehind` gives the state of the stage that a node belongs to. */
 function summarizeStage(
   stage: string,
-  found: readonly NodeRecord[],
-  before: (node?: string) => StageState | undefined,
+  records: readonly NodeRecord[],
+  stateBehind: (node?: string) => StageState | undefined,
 ): StageState {
-  const due = found.filter(({ toMake }) => toMake);
-  const known = found.filter(({ manifest }) => manifest);
-  const made = found.length - due.length;
-  const there = known.filter(({ node, state }) => state === "made" || !node.temporary);
-  const files = there.flatMap(({ manifest }) => Object.values(manifest!.files));
+  const due = records.filter(({ toMake }) => toMake);
+  const recorded = records.filter(({ manifest }) => manifest);
+  const madeCount = records.length - due.length;
+  const present = recorded.filter(({ node, state }) => state === "made" || !node.temporary);
+  const files = present.flatMap(({ manifest }) => Object.values(manifest!.files));
   const isOther = ({ state, manifest }: NodeState) =>
     state === "changed" || state === "spent" || state === "waits" && manifest;
   const state = due.length === 0
@@ -277,24 +278,24 @@ function summarizeStage(
     state !== "damaged" ? 2 : Number(manifest !== null); // a manifest first
   const telling = due.toSorted((a, b) => urgency(a) - urgency(b));
   const because = new Set(
-    telling.flatMap((node) => explainState(node, before(node.because)) ?? []),
+    telling.flatMap((node) => explainState(node, stateBehind(node.because)) ?? []),
   );
   const reasons = [
-    ...state === "missing" && made > 0 ? [`${made} of ${found.length} are made`] : [],
+    ...state === "missing" && madeCount > 0 ? [`${madeCount} of ${records.length} are made`] : [],
     ...because,
   ];
-  const last = found.at(-1)!;
+  const last = records.at(-1)!;
   const revision = last.manifest?.revision;
   return {
     stage,
     state,
-    nodes: found.length,
+    nodes: records.length,
     toMake: due.length,
     because: reasons.slice(0, MOST_REASONS).join("; "),
     outputs: { files: files.length, bytes: files.reduce((sum, { bytes }) => sum + bytes, 0) },
     revision: { made: revision ?? null, now: last.node.revision || (revision ?? 0) },
-    manifests: known.map(({ manifest }) => manifest!),
-    records: found,
+    manifests: recorded.map(({ manifest }) => manifest!),
+    records,
   };
 }
 
@@ -304,14 +305,14 @@ const valueText = (value: unknown) => value === undefined ? "not set" : JSON.str
 
 function explainState(
   { node, state, because, manifest }: NodeState,
-  before?: StageState,
+  awaited?: StageState,
 ): string | undefined {
   if (state === "damaged") {
     return manifest || because === MANIFEST ? `${because} is damaged` : because;
   }
   if (state === "waits") {
-    return before && before.state !== "missing"
-      ? `"${before.stage}" is ${before.state}`
+    return awaited && awaited.state !== "missing"
+      ? `"${awaited.stage}" is ${awaited.state}`
       : undefined;
   }
   if (state !== "changed") return undefined;
@@ -320,10 +321,12 @@ function explainState(
   }
   if (because === "version") return "another version made it";
   if (because! in node.settings || because! in manifest!.settings) {
-    const [then, now] = [manifest!, node].map(({ settings }) => valueText(settings[because!]));
-    return then.length + now.length > LONGEST
+    const [oldValue, newValue] = [manifest!, node].map(({ settings }) =>
+      valueText(settings[because!])
+    );
+    return oldValue.length + newValue.length > LONGEST
       ? `${because} changed`
-      : `${because} was ${then}, it is ${now}`;
+      : `${because} was ${oldValue}, it is ${newValue}`;
   }
   return `it was made from other ${because}`;
 }

@@ -109,8 +109,8 @@ export interface OpenRun {
   ): Promise<Walk>;
 }
 
-/** How nodes are made: some `again`, although they are there. */
-export type HowMade = Partial<MakeOptions> & { again?: Iterable<string> };
+/** How nodes are made: `renewed` are made anew, although they are there. */
+export type HowMade = Partial<MakeOptions> & { renewed?: Iterable<string> };
 
 /**
  * Opens a run, works in it and closes it, however the work ends. Throws an `InputError` for
@@ -153,9 +153,9 @@ export async function openRun<Result>(
   const make: OpenRun["make"] = async (nodes, walkOptions = {}) => {
     const isAgain = (node: Node) =>
       isAnew && (walkOptions.wanted?.(node) ?? true) && !madeNames.has(node.name);
-    const again = nodes.filter(isAgain).map(({ name }) => name);
-    for (const name of again) madeNames.add(name);
-    const walk = new Walk(run, nodes, { check, again, ...walkOptions });
+    const renewed = nodes.filter(isAgain).map(({ name }) => name);
+    for (const name of renewed) madeNames.add(name);
+    const walk = new Walk(run, nodes, { check, renewed, ...walkOptions });
     if (!force) await refuseRevision(walk);
     // Not before everything is planned; another process may have begun the run meanwhile.
     if (!isWritten) {
@@ -187,12 +187,12 @@ export async function makeNodes(
   nodes: readonly Node[],
   taskName: string,
   { onEvent: emit = () => {}, signal }: RunWatch = {},
-  again: readonly string[] = [],
+  renewed: readonly string[] = [],
 ): Promise<Walk> {
   const gpu = () => Promise.reject(new Error(`task "${taskName}" opens no device`));
   const walk = new Walk(run, nodes, {
     check: ({ given = false }) => !given,
-    again,
+    renewed,
   });
   await makeAll({ run, workers: 1, gpu, emit, signal }, walk, { task: taskName });
   return walk;
@@ -343,8 +343,8 @@ export async function planRun(options: RunOptions) {
   const { run, force, check } = options;
   const { configuration, adapter, isAnew } = await resolve(options);
   const plan = await partitionGraph(run, configuration, { given: handedOver(options), check });
-  const again = isAnew ? plan.nodes.filter(wantedFor(PARTITION)).map(({ name }) => name) : [];
-  const walk = new Walk(run, plan.nodes, { check, again });
+  const renewed = isAnew ? plan.nodes.filter(wantedFor(PARTITION)).map(({ name }) => name) : [];
+  const walk = new Walk(run, plan.nodes, { check, renewed });
   if (!force) await refuseRevision(walk);
   const changes = plan.text.blocks ? await changesOfText(run, plan.text.blocks) : null;
   const stages = await partitionStates(configuration, plan.text, walk);
@@ -401,18 +401,21 @@ async function refuseChanges(options: RunOptions): Promise<void> {
 }
 
 /**
- * Chooses the share of a part: every `of`-th node of each folder, or all that a branch of a tree
+ * Chooses the share of a part: every so-manieth node of each folder, or all that a branch of a tree
  * below the root learns. What puts the nodes of its own stage together, and does not go again, is
  * nobody's: whoever needs it makes it.
  */
-export function chooseShare({ index, of }: Part, nodes: readonly Node[]): (node: Node) => boolean {
+export function chooseShare(
+  { index, of: parts }: Part,
+  nodes: readonly Node[],
+): (node: Node) => boolean {
   const stages = new Map(nodes.map(({ name, maker }) => [name, maker.stage]));
   const isOwned = ({ needs, temporary, maker: { stage } }: Node) =>
     temporary || !needs.some((need) => stages.get(splitNeed(need).name) === stage);
   const unitOf = ({ name }: Node) =>
     name.replace(/^(?:rounds|branches)(\/branch-[^/]+).*/, "rounds$1");
   const folders = Map.groupBy(new Set(nodes.filter(isOwned).map(unitOf)), (unit) => dirname(unit));
-  const isMine = (_: string, place: number) => place % of === index - 1;
+  const isMine = (_: string, place: number) => place % parts === index - 1;
   const mine = new Set([...folders.values()].flatMap((units) => units.filter(isMine)));
   return (node) => isOwned(node) && mine.has(unitOf(node));
 }

@@ -192,8 +192,8 @@ function isLacking({ state, optional }: StageStatus): boolean {
 
 /** Names the call of a task that makes a stage, whichever expert it is of. */
 const nameCall = (
-  { command: { task, with: { expert: _, force: __, ...others } } }: StageStatus,
-): string => JSON.stringify([task, others]);
+  { command: { task, with: { expert: _, force: __, ...flags } } }: StageStatus,
+): string => JSON.stringify([task, flags]);
 
 /**
  * Lists the stages that are not up to date, except those that nobody asked for. Stages in the same
@@ -233,7 +233,7 @@ export function nextTasks(run: string, stages: readonly StageStatus[]): TaskRefe
   const commandOf = (stage: StageStatus): TaskReference => {
     const { command } = stage;
     if (stage.partition) return command.with.force ? command : task("partition", { run });
-    const alike = stages.filter((other) => nameCall(other) === nameCall(stage));
+    const alike = stages.filter((candidate) => nameCall(candidate) === nameCall(stage));
     const isForAll = command.with.expert !== undefined && alike.filter(isToMake).length > 1 &&
       !alike.some(({ command }) => command.with.force);
     if (isForAll) return { ...command, with: { ...command.with, expert: "all" } };

@@ -101,8 +101,8 @@ async function countTokens(
   let tokens = 0;
   let sequences = 0;
   for (const [i, ids] of encoded.entries()) {
-    const { text, tokens: given } = documents[i];
-    const length = given?.length ??
+    const { text, tokens: tokenized } = documents[i];
+    const length = tokenized?.length ??
       ids.length * text.length / Math.max(1, Math.min(text.length, LONGEST));
     const whole = Math.round(length) + 1; // with the token that ends it
     tokens += whole;

@@ -249,13 +249,13 @@ class Verification {
     ) {
       const isOfRun = because in FIELDS && !OF_A_MODEL.includes(because);
       if (state !== "changed" || !isOfRun) continue;
-      const [then, now] = [manifest!, node].map(({ settings }) => settings[because]);
-      if (then === undefined || now === undefined) continue; // another version made it
-      const what = say`it must be made by the settings of config.json: ${setting(because)} is ${
-        JSON.stringify(now)
-      }, it was made with ${JSON.stringify(then)}`;
+      const [oldValue, newValue] = [manifest!, node].map(({ settings }) => settings[because]);
+      if (oldValue === undefined || newValue === undefined) continue; // another version made it
+      const violation = say`it must be made by the settings of config.json: ${
+        setting(because)
+      } is ${JSON.stringify(newValue)}, it was made with ${JSON.stringify(oldValue)}`;
       const file = `${node.name}/${MANIFEST}`;
-      if (!this.#found.some((problem) => problem.file === file)) this.#problem(file, what);
+      if (!this.#found.some((problem) => problem.file === file)) this.#problem(file, violation);
     }
   }
 
@@ -266,14 +266,14 @@ class Verification {
       if (!MODEL_FOLDERS.includes(folder)) continue;
       for (const [need, sha256] of Object.entries(inputs)) {
         const { name: part, start } = splitNeed(need);
-        const there = part.startsWith("partition/") && this.#nodes.get(part);
-        if (!there) continue;
+        const trainedOn = part.startsWith("partition/") && this.#nodes.get(part);
+        if (!trainedOn) continue;
         const file = `${name}/${MANIFEST}`;
         if (folder === "experts" && part !== `partition/${model}`) {
           this.#problem(file, `it must be trained on the part of its expert: it was on "${part}"`);
-        } else if (hashFiles(there, start) !== sha256) {
-          const what = `it must be trained on the part that is there: "${part}" is another`;
-          this.#problem(file, what);
+        } else if (hashFiles(trainedOn, start) !== sha256) {
+          const violation = `it must be trained on the part that is there: "${part}" is another`;
+          this.#problem(file, violation);
         }
       }
     }

@@ -49,7 +49,7 @@ export async function askRun(
     for (const name of names) {
       const request = await requestOf(name);
       try {
-        await makeStage(ZERO_SHOT, request, { again: force ? [`${ZERO_SHOT}/${name}`] : [] });
+        await makeStage(ZERO_SHOT, request, { renewed: force ? [`${ZERO_SHOT}/${name}`] : [] });
       } catch (error) {
         const isLast = name === names.at(-1) && results.length === 0;
         if (!(error instanceof NoQuestionsError) || tasks?.length || isLast) throw error;

@@ -214,10 +214,10 @@ export class Generation implements AsyncIterable<string>, Disposable {
     models.forEach((model, i) => {
       const name = `expert ${names[i]}`;
       if (typeof names[i] === "number") {
-        checkShape(model, mixture.shape, name, { whose: "the run's experts" });
+        checkShape(model, mixture.shape, name, { likeName: "the run's experts" });
       }
       if (i > 0 && notes.adopted === undefined) {
-        checkShape(model, config, name, { whose: `expert ${names[0]}` });
+        checkShape(model, config, name, { likeName: `expert ${names[0]}` });
       }
       checkPrompt(this.promptTokens, model.config, tokenizer, options);
     });

@@ -161,7 +161,7 @@ export function checkShape(
   { config, notes }: Pick<Checkpoint, "config" | "notes">,
   like: Partial<ModelConfig>,
   name: string,
-  { whose: likeName = "expert 0", textAlone = false }: { whose?: string; textAlone?: boolean } = {},
+  { likeName = "expert 0", textAlone = false }: { likeName?: string; textAlone?: boolean } = {},
 ): void {
   const isAdopted = notes.adopted !== undefined;
   for (const field of textAlone || isAdopted ? TEXT : SHAPE) {

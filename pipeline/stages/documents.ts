@@ -54,8 +54,8 @@ const COLUMNS = ["document", "path", "place", "sha256", "source", "side", "token
 export const PART_COLUMNS = [...COLUMNS, "expert", "shares"] as const;
 
 /** Names the file of a piece: one that was unpacked by its path in the run, which may be moved. */
-export const piecePath = ({ file: { path }, own }: Piece): string =>
-  own ? path.split("/").slice(-3).join("/") : path;
+export const piecePath = ({ file: { path }, unpacked }: Piece): string =>
+  unpacked ? path.split("/").slice(-3).join("/") : path;
 
 const BLOCKS = "blocks.json";
 
@@ -86,7 +86,7 @@ export async function indexedBlocks(run: string): Promise<IndexedBlock[] | null>
 export function indexNode({ blocks }: GraphOf): Node {
   const list = JSON.stringify(blocks.map(({ name, pieces }): IndexedBlock => ({
     name,
-    pieces: pieces.map((piece) => [piecePath(piece), piece.sha256, piece.before ?? 0]),
+    pieces: pieces.map((piece) => [piecePath(piece), piece.sha256, piece.rowsBefore ?? 0]),
   })));
   return {
     name: INDEX,
@@ -132,7 +132,7 @@ async function* indexedRows(making: Making, blocks: readonly Block[]): AsyncGene
       ) => ({
         ...row,
         path: paths[piece],
-        place: place + (block.pieces[piece].before ?? 0),
+        place: place + (block.pieces[piece].rowsBefore ?? 0),
       }));
       yield documentBatch(TOKENIZE, COLUMNS, rows);
     }
@@ -244,8 +244,8 @@ export interface FoundDocument
 export async function* findDocuments(run: string, named: string): AsyncGenerator<FoundDocument> {
   const [part, all] = [PART_INDEX, INDEX].map((node) => `${run}/${node}/${DOCUMENTS}`);
   const isId = /^\d+$/.test(named);
-  for await (const found of listDocuments(await exists(part) ? part : all)) {
-    if (isId ? found.document === named : isNamed(found.path, named)) yield found;
+  for await (const document of listDocuments(await exists(part) ? part : all)) {
+    if (isId ? document.document === named : isNamed(document.path, named)) yield document;
   }
 }
 
@@ -313,11 +313,11 @@ export const toBlock = ({ name, pieces }: IndexedBlock): Block => ({
   name,
   id: 0,
   bytes: 0,
-  pieces: pieces.map(([path, sha256, before]): Piece => ({
+  pieces: pieces.map(([path, sha256, rowsBefore]): Piece => ({
     file: { path, format: "txt" },
     bytes: 0,
     sha256,
-    before,
+    rowsBefore,
   })),
 });
 

@@ -27,7 +27,7 @@ export interface ExportRequest {
   /** Name of its node. */
   name: string;
   /** How it is made, if it is. */
-  made?: {
+  recipe?: {
     /** What it is made of. */
     settings: Readonly<Record<string, unknown>>;
     /** Fills its folder. */
@@ -36,10 +36,13 @@ export interface ExportRequest {
 }
 
 /** Lists the node of an export. */
-export function exportNodes({ run }: Pick<GraphOf, "run">, { name, made }: ExportRequest): Node[] {
+export function exportNodes(
+  { run }: Pick<GraphOf, "run">,
+  { name, recipe }: ExportRequest,
+): Node[] {
   const asked = { name: EXPORT, command: task(EXPORT, { run }), optional: true };
-  if (!made) return [{ ...givenNode(name), asked, maker: { ...GIVEN, stage: EXPORT } }];
-  const { settings, write } = made;
+  if (!recipe) return [{ ...givenNode(name), asked, maker: { ...GIVEN, stage: EXPORT } }];
+  const { settings, write } = recipe;
   return [{ name, needs: [], settings, revision: 1, asked, maker: oneByOne(EXPORT, write) }];
 }
 

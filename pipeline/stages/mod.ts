@@ -25,13 +25,13 @@ export { type EstimateOf, type GraphOf, type Stage } from "./stage.ts";
 export { listSettings, STAGES } from "./stages.ts";
 export {
   allTargets,
-  type Before,
   denseTarget,
   expertTarget,
   goingOn,
   listNodeFiles,
   type Match,
   peakRate,
+  type Predecessor,
   type RateName,
   switchTarget,
   type Target,

@@ -114,8 +114,8 @@ async function prune(
   for (const [i, block] of blocks.entries()) {
     for await (const document of readTaken(block, configuration, text, making, taken)) {
       const { at, source, piece, place = 0 } = document;
-      const { before = 0 } = block.pieces[piece];
-      const where = { path: piecePath(block.pieces[piece]), place: place + before };
+      const { rowsBefore = 0 } = block.pieces[piece];
+      const where = { path: piecePath(block.pieces[piece]), place: place + rowsBefore };
       const group = groups.get(number) ?? -1;
       const first = firsts.get(group);
       const side = first?.side;

@@ -92,7 +92,7 @@ export const takenNeed = ({ name }: Node, block: Block): string => `${name}:${na
 export function takeNode(
   unit: "documents" | "tokens",
   { configuration, text, blocks }: GraphOf,
-  before?: Node,
+  earlierLimit?: Node,
 ): Node | undefined {
   const { maxDocuments, maxTokens, take } = configuration;
   const tokens = unit === "tokens";
@@ -101,13 +101,13 @@ export function takeNode(
   const seed = findTextSeed(configuration);
   return {
     name: `text/${unit}-taken`,
-    needs: [...before ? [before.name] : [], ...tokens ? [TOKENIZER] : []],
+    needs: [...earlierLimit ? [earlierLimit.name] : [], ...tokens ? [TOKENIZER] : []],
     settings: { text: hashText(text), most, take, ...take === "hash" ? { seed } : {} },
     revision: 1,
     maker: oneByOne(tokens ? TOKENIZE : CORPUS, async (making, { emit, workers }) => {
       const open = async function* (): AsyncGenerator<Placed> {
         for (const [block, takenBlock] of blocks.entries()) {
-          const documents = readTaken(takenBlock, configuration, text, making, before);
+          const documents = readTaken(takenBlock, configuration, text, making, earlierLimit);
           for await (const document of documents) yield { ...document, block };
         }
       };

@@ -72,7 +72,7 @@ export interface Target {
   /** Whether a run is complete without it. */
   optional?: boolean;
   /** What it goes on from, where text was added to what it was trained on. */
-  before?: Before;
+  predecessor?: Predecessor;
   /** Its node, where it stays as it is in another run. */
   kept?: Node;
 }
@@ -82,7 +82,7 @@ export interface Target {
  * how often it saw each (`passes`), 0 where its steps do not follow from that; the share of old
  * sequences among those that it goes on with (`replay`).
  */
-export interface Before extends Record<"sequences" | "passes" | "replay", number> {
+export interface Predecessor extends Record<"sequences" | "passes" | "replay", number> {
   /** The node of its weights. */
   node: string;
   /**
@@ -96,27 +96,28 @@ const SHARE_OF_RATE = 1 / 3; // of the peak, for a model that goes on
 
 /** Gives the learning rate of a model at its peak. */
 export function peakRate(
-  { rates, before }: Pick<Target, "rates" | "before">,
+  { rates, predecessor }: Pick<Target, "rates" | "predecessor">,
   configuration: Configuration,
 ): number {
   const rate = rates.map((name) => configuration[name]).find((rate) => rate > 0) ??
     configuration.expertRate;
-  return before ? SHARE_OF_RATE * rate : rate;
+  return predecessor ? SHARE_OF_RATE * rate : rate;
 }
 
 /**
  * Makes a target of a model that goes on, for one step at least: new sequences are seen as often as
  * old ones were, next to the old ones that are seen again.
  */
-export function goingOn(target: Target, before: Before): Target {
+export function goingOn(target: Target, predecessor: Predecessor): Target {
   return {
     ...target,
-    before,
+    predecessor,
     steps(configuration, text) {
       const { sequences } = text;
       const batch = target.batch(configuration);
-      if (before.passes === 0) return target.steps(configuration, { ...text, least: 1 });
-      const seen = before.passes * (sequences - before.sequences) / (1 - before.replay);
+      if (predecessor.passes === 0) return target.steps(configuration, { ...text, least: 1 });
+      const seen = predecessor.passes * (sequences - predecessor.sequences) /
+        (1 - predecessor.replay);
       return Math.max(1, Math.ceil(seen / batch));
     },
   };

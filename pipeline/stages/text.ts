@@ -149,7 +149,7 @@ async function gatherTextBlocks(
     if (state !== "made" || !manifest) return undefined;
     for (const [name, { bytes, sha256 }] of Object.entries(manifest.files)) {
       const file: InputFile = { path: `${run}/${part.name}/${name}`, format: "jsonl" };
-      pieces.push({ file, bytes, sha256, own: true });
+      pieces.push({ file, bytes, sha256, unpacked: true });
     }
   }
   return gatherBlocks(pieces, blockBytes, otherBlocks);
@@ -237,11 +237,12 @@ export async function* readBlock(
   };
   const ownOptions = { ...OWN, prompts: true, mayBeEmpty: true };
   for (const [i, piece] of block.pieces.entries()) {
-    for await (const document of readPiece(piece, piece.own ? ownOptions : options)) {
+    for await (const document of readPiece(piece, piece.unpacked ? ownOptions : options)) {
       // From the beginning of the piece, so that a change before it in the file leaves the block as
       // it is.
-      const { place, before = 0 } = { ...document, before: piece.before };
-      yield { ...document, ...place === undefined ? {} : { place: place - before }, piece: i };
+      const { place } = document;
+      const { rowsBefore = 0 } = piece;
+      yield { ...document, ...place === undefined ? {} : { place: place - rowsBefore }, piece: i };
     }
   }
 }

@@ -201,8 +201,8 @@ async function tokenizeBlock(
     const { text, source, place = 0, piece } = document as BlockDocument;
     const hash = sha256(text);
     if (gone.has(hash)) {
-      const { file: { path }, before = 0 } = block.pieces[piece];
-      const rule = `what is forgotten must stay away: number ${place + before} has its text`;
+      const { file: { path }, rowsBefore = 0 } = block.pieces[piece];
+      const rule = `what is forgotten must stay away: number ${place + rowsBefore} has its text`;
       const remedy = "leave that out, and derive into another folder";
       throw new InputError(`Cannot take "${path}" as ${rule}`, { where: path, remedy });
     }

@@ -36,7 +36,7 @@ const SETTINGS = [
 
 /** Gives the values of the settings that a model depends on, its learning rate among them. */
 function targetSettings(
-  { settings = [], rates, expert, tellsCost, before }: Target,
+  { settings = [], rates, expert, tellsCost, predecessor }: Target,
   configuration: Configuration,
 ): Record<string, unknown> {
   const levels = configuration.levels.length > 0 ? [] : ["levels" as const];
@@ -49,11 +49,11 @@ function targetSettings(
     ...expert === undefined ? ["experts"] as const : [],
   ];
   const values = names.map((name) => [name, configuration[name]]);
-  const extra = before ? { before } : {};
+  const extra = predecessor ? { before: predecessor } : {};
   return {
     ...Object.fromEntries(values),
     ...extra,
-    rate: peakRate({ rates, before }, configuration),
+    rate: peakRate({ rates, predecessor }, configuration),
   };
 }
 
@@ -91,7 +91,7 @@ export async function trainNodes(
     if (target.kept) return target.kept;
     return {
       name,
-      needs: [textNode(target), TOKENIZER, ...target.before ? [target.before.node] : []],
+      needs: [textNode(target), TOKENIZER, ...target.predecessor ? [target.predecessor.node] : []],
       settings: {
         ...targetSettings(target, configuration),
         ...start,
@@ -140,7 +140,9 @@ export async function trainingNodes(
   const targets = await targetsBefore(run, named);
   const isOfAllText = targets.some(({ expert }) => expert === undefined);
   const tokens = isOfAllText && await listTokens(run) || [];
-  const needed = targets.flatMap((target) => [textNode(target), target.before?.node ?? TOKENIZER]);
+  const needed = targets.flatMap((
+    target,
+  ) => [textNode(target), target.predecessor?.node ?? TOKENIZER]);
   const needs = [...new Set([...needed, ...tokens, TOKENIZER])];
   const making = trainNodes(configuration, targets, tokens, options);
   const nodes = await orGiven("train", targets.map(({ node }) => node), making, recorded);

@@ -147,7 +147,7 @@ class Training {
     const { making, target, work, configuration, options, tokens, gpu } = setup;
     const files = listNodeFiles(target, tokens, making.manifest);
     const all = await openNeeded(making, files.train);
-    const { node = "", moved } = target.before ?? {};
+    const { node = "", moved } = target.predecessor ?? {};
     const train = moved
       ? await putLast(all, await openNeeded(making, [{ need: node, file: moved }]))
       : all;
@@ -156,9 +156,9 @@ class Training {
     const { vocabulary, tokenizer } = train.lineage!;
     const sized = { ...configuration, vocabularySize: vocabulary! };
     const routers = target.tellsCost ? await readRouters(configuration, work.run) : undefined;
-    const init = target.before ? making.path(target.before.node) : configuration.init;
+    const init = target.predecessor ? making.path(target.predecessor.node) : configuration.init;
     const recipe = await resolveRecipe(
-      target.before ? await withShape(target, init) : target,
+      target.predecessor ? await withShape(target, init) : target,
       sized,
       {
         sequences: train.count,
@@ -231,8 +231,8 @@ class Training {
     const pace = await trainingPace(work.run, stage, recipe.model, gpu.adapter, result.tokens);
     const { train: { count }, start } = material;
     const { seed } = configuration;
-    const draw = target.before?.sequences
-      ? replaying(count, seed, target.before)
+    const draw = target.predecessor?.sequences
+      ? replaying(count, seed, target.predecessor)
       : drawing(count, seed, "training");
     return {
       ...recipe,
@@ -300,8 +300,9 @@ class Training {
     const part = target.expert === undefined
       ? {}
       : { partition: hashFiles(making.manifest(textNode(target))) };
-    const { before } = target;
-    const adopted = before && (await loadCheckpointConfig(making.path(before.node))).notes.adopted;
+    const { predecessor } = target;
+    const adopted = predecessor &&
+      (await loadCheckpointConfig(making.path(predecessor.node))).notes.adopted;
     const records = await saveModelFolder(making.folder, recipe.model, weights, {
       // An adopted model may have a size of its own, also when it goes on.
       notes: { tokenizer, eos: eos!, ...part, ...adopted !== undefined && { adopted } },
@@ -534,7 +535,7 @@ async function resolveRecipe(
   // not see. It does so for half of its steps at most, or for the share of them that the training
   // takes, where that is more.
   const most = Math.max(Math.ceil(expertWarmup * steps / all), Math.ceil(steps / 2));
-  const least = target.before ? Math.min(expertWarmup, Math.ceil(steps / 5)) : expertWarmup;
+  const least = target.predecessor ? Math.min(expertWarmup, Math.ceil(steps / 5)) : expertWarmup;
   const warmup = trial ? Math.min(expertWarmup, most) : least;
   const rate = trial?.rate ?? peakRate(target, configuration);
   const model = await target.model(configuration);

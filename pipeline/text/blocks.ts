@@ -31,14 +31,14 @@ export interface Piece {
   /** Row groups of Parquet or batches of Arrow, `from` up to `to`; all unless given. */
   groups?: { from: number; to: number };
   /** Lines or rows of the file that come before the piece; none unless given. */
-  before?: number;
+  rowsBefore?: number;
   /**
    * Size and time of the file when it was hashed, where only some of its groups are read: nobody
    * hashes these again.
    */
   seen?: string;
-  /** Whether the project wrote the file itself: lines of `text` and `source`. */
-  own?: boolean;
+  /** Whether it lies in the run, where the project wrote it: lines of `text` and `source`. */
+  unpacked?: boolean;
 }
 
 /** Writes size and time of a file, by which a change of it shows. */
@@ -159,7 +159,7 @@ function piecesOfLines(file: InputFile, ends: readonly End[]): Piece[] {
   let linesBefore = 0;
   return ends.map(([to, line, sha256]) => {
     const bytes = to - from;
-    const cut = ends.length === 1 ? {} : { lines: { from, to }, before: linesBefore };
+    const cut = ends.length === 1 ? {} : { lines: { from, to }, rowsBefore: linesBefore };
     [from, linesBefore] = [to, line - 1];
     return { file, bytes, sha256, ...cut };
   });
@@ -233,7 +233,7 @@ async function piecesOfGroups(
       bytes: size,
       sha256: groupsHash,
       groups: { from, to },
-      before: rowsBefore,
+      rowsBefore,
       seen,
     });
     [from, size, rowsBefore] = [to, 0, row];

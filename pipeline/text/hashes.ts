@@ -134,26 +134,26 @@ export class TokenHasher {
 
   /** @param texts The text of each token; undefined where that is a part of a character. */
   constructor(texts: readonly (string | undefined)[]) {
-    const known = units ??= makeUnits();
+    const unitsByCode = units ??= makeUnits();
     const tokens = texts.map((text) =>
       text === undefined
         ? [PARTIAL]
-        : Array.from({ length: text.length }, (_, i) => known[text.charCodeAt(i)])
+        : Array.from({ length: text.length }, (_, i) => unitsByCode[text.charCodeAt(i)])
     );
     this.#units = Int32Array.from(tokens.flat());
     this.#starts = new Uint32Array(texts.length + 1);
     this.#begins = new Uint8Array(texts.length);
     this.#begun = new Int32Array(texts.length);
-    for (const [id, own] of tokens.entries()) {
-      this.#starts[id + 1] = this.#starts[id] + own.length;
-      const start = own.findIndex((unit) => unit !== 0);
-      const word = own.slice(start);
+    for (const [id, tokenUnits] of tokens.entries()) {
+      this.#starts[id + 1] = this.#starts[id] + tokenUnits.length;
+      const start = tokenUnits.findIndex((unit) => unit !== 0);
+      const word = tokenUnits.slice(start);
       if (start < 1 || word.some((unit) => unit <= 0)) continue;
       this.#begins[id] = 1;
       this.#begun[id] = word.reduce((hash, unit) => Math.imul(hash ^ unit, FACTORS[0]), SEED);
     }
-    const ended = tokens.map((own) =>
-      1 + own.filter((unit, i) => unit < 0 || unit > 0 && own[i + 1] <= 0).length
+    const ended = tokens.map((tokenUnits) =>
+      1 + tokenUnits.filter((unit, i) => unit < 0 || unit > 0 && tokenUnits[i + 1] <= 0).length
     );
     this.#mostWords = ended.reduce((most, count) => Math.max(most, count), 1);
   }

@@ -36,7 +36,7 @@ const BITS_MORE = 4;
 /** What a text has in common with one of those that are looked for. */
 interface Likeness {
   /** The number of that text. */
-  of: number;
+  text: number;
   /** Whether the texts are nearly the same, or share a passage. */
   kind: "near" | "passage";
   /** Their Jaccard index. */
@@ -133,7 +133,7 @@ export class CopySearch {
       const kind = isNear ? "near" : "passage";
       const isBetter = !best || isNear && best.kind === "passage" ||
         kind === best.kind && share > best.share;
-      if (isBetter) best = { of: candidate, kind, share, words: length, run: end - longest + 1 };
+      if (isBetter) best = { text: candidate, kind, share, words: length, run: end - longest + 1 };
     }
     if (!best) return undefined;
     const { run, ...likeness } = best;

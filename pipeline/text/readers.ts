@@ -67,7 +67,7 @@ const inputName = ({ path }: InputFile) => path === STANDARD_INPUT ? "standard i
 export async function* readPiece(piece: Piece, options: ReadOptions): AsyncGenerator<Document> {
   const { path } = piece.file;
   const changed = () =>
-    piece.own
+    piece.unpacked
       ? unreadable(`"${path}"`, "it must be as it was made", "its SHA-256 is another one", {
         where: path,
       })
@@ -91,12 +91,12 @@ export async function* readPiece(piece: Piece, options: ReadOptions): AsyncGener
   if (!isHashed || isTable && !await isSame()) throw changed();
 }
 
-type Cut = Pick<Piece, "lines" | "groups" | "before">;
+type Cut = Pick<Piece, "lines" | "groups" | "rowsBefore">;
 
 async function* documentsIn(
   file: InputFile,
   options: ReadOptions,
-  { lines, groups, before: linesBefore = 0 }: Cut = {},
+  { lines, groups, rowsBefore: linesBefore = 0 }: Cut = {},
   onBytes?: (chunk: Uint8Array) => void,
 ): AsyncGenerator<Document> {
   const { path, format, source = options.source } = file;

@@ -43,11 +43,11 @@ export async function serveSite(folder: string, options: ServeSiteOptions = {}):
     onRequest?.(path);
     const file = resolve(root, `.${path.endsWith("/") ? `${path}index.html` : path}`);
     if (!file.startsWith(`${root}/`)) return new Response("not here", { status: 404 });
-    const info = await Deno.stat(file).catch(ifMissing(null));
-    if (info?.isDirectory) {
+    const entry = await Deno.stat(file).catch(ifMissing(null));
+    if (entry?.isDirectory) {
       return new Response(null, { status: 301, headers: { location: `${pathname}/` } });
     }
-    const data = info && await Deno.readFile(file).catch(ifMissing(null));
+    const data = entry && await Deno.readFile(file).catch(ifMissing(null));
     if (data === null) return new Response("not here", { status: 404 });
     const type = TYPES[file.split(".").at(-1)!] ?? "application/octet-stream";
     return new Response(data, { headers: { "content-type": type, "cache-control": "no-cache" } });

@@ -89,11 +89,11 @@ export const tokens: Study = {
 
 /** Claims that the gain over a model is larger, the longer all are trained. */
 function longerClaim(outcomes: readonly Outcome[], way: "dense" | "dense-steps", short: string) {
-  const found = outcomes.map((outcome) => gainOver(outcome, way)!);
-  const texts = found.map((gain, i) =>
+  const gains = outcomes.map((outcome) => gainOver(outcome, way)!);
+  const texts = gains.map((gain, i) =>
     `${tokensPerWeight(outcomes[i]).toFixed(1)} tokens per weight: ${gainText(gain)}`
   );
-  const grows = found.every(({ percent }, i) => i === 0 || percent > found[i - 1].percent);
+  const grows = gains.every(({ percent }, i) => i === 0 || percent > gains[i - 1].percent);
   return {
     claim: `The gain over the dense model of E times the ${short} grows with tokens per weight`,
     paper: NOT_REPORTED,

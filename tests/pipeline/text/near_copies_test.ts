@@ -20,7 +20,7 @@ Deno.test("CopySearch finds all copies of six kinds, and nothing else", () => {
     const likeness = search.find(text);
     const copy = copies.get(path);
     const of = copy?.of ?? (secrets.includes(path) ? path : undefined);
-    assertEquals(likeness && secrets[likeness.of], of, path);
+    assertEquals(likeness && secrets[likeness.text], of, path);
     if (copy) found.set(copy.kind, (found.get(copy.kind) ?? 0) + 1);
   }
   assertEquals([...found], COPY_KINDS.map((kind) => [kind, 20]));
@@ -33,7 +33,7 @@ Deno.test("CopySearch gives the Jaccard index of runs of three words, and the lo
   const likeness = search.find(text)!;
   const [one, other] = [known, text].map((text) => new Set(listRuns(hashWords(text), 3)));
   assertEquals(likeness, {
-    of: 1,
+    text: 1,
     kind: "near",
     share: jaccard(one, other),
     words: 6,
