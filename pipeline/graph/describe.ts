@@ -26,7 +26,7 @@ export interface NodeRecord extends NodeState {
   scratches: Begun[];
 }
 
-/** Whether a node is there, of what it needs now; files of a temporary one may be gone. */
+/** Whether a node is made of its present inputs. The files of a temporary node may be gone. */
 export const isThere = ({ state }: Pick<NodeState, "state">): boolean =>
   state === "made" || state === "spent";
 

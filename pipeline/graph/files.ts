@@ -198,8 +198,8 @@ const SILENT_MS = 60_000; // a process that writes a file is never silent for as
 const partialFiles = new Map<string, string[]>();
 
 /**
- * Removes what killed processes left of a file, by the clock of the disk that holds the `own`
- * partial file.
+ * Removes partial files of a path that killed processes left. Their age is measured against `file`,
+ * which this process has just made, so by the clock of the disk.
  */
 function removeLeft(path: string, file: Deno.FsFile): void {
   const folder = dirname(path);
@@ -219,7 +219,7 @@ function removeLeft(path: string, file: Deno.FsFile): void {
   }
 }
 
-/** The bytes of a file where they are known, and those of it that are written and go again. */
+/** How large a file becomes, and how much of it is written; for messages about a full disk. */
 export interface Amount {
   /** Bytes of the file. */
   needed?: number;
@@ -432,7 +432,7 @@ export function writing<Result>(path: string, write: () => Result): Result {
 }
 
 /**
- * What must hold and what is, by the number that the system gives to a lack of room and its code.
+ * The errors of a system that has no room: their codes and numbers, and what to say of each.
  */
 const ROOMS = [
   [/ENOSPC|error 28\)/, "the disk must have room for it: it is full"],

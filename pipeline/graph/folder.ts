@@ -98,8 +98,8 @@ const newPartial = (run: string, name: string, mark = "") =>
   `${run}/${PARTIAL}/${flat(name)}~${mark}${crypto.randomUUID()}`;
 
 /**
- * Makes a node in a folder that `fill` fills, and whose manifest it returns; whatever is there is
- * replaced where that is to be.
+ * Makes a node in a new folder. `fill` fills the folder and returns its manifest. With `replace` the
+ * new node takes the place of one that is there.
  */
 async function publishNew(
   run: string,

@@ -57,8 +57,8 @@ const TELL_MS = 1_000; // of waiting, after which it is reported for whom
 const CLOSE_MS = 60_000;
 
 /**
- * Makes what is missing of a graph, in its order; what is known of it then is in the `walk`. Throws
- * what makers throw; an `InputError` where a given node is not there; the reason of the signal
+ * Makes the missing nodes of a graph, in its order, and notes them in the `walk`. Throws what makers
+ * throw; an `InputError` where a given node is not there; the reason of the signal
  * where that ends the work. Whatever ends it, the next call goes on.
  */
 export async function makeAll(work: Work, walk: Walk, options: MakeOptions): Promise<void> {
@@ -102,7 +102,7 @@ class Process {
     const nodes = withNeeds(walk.graph, wanted);
     const ownNodes = nodes.filter(mine);
     this.#own = ownNodes.length;
-    // What they need may come later here: they wait for it.
+    // A node of this process may come before one that it needs: it waits until that is made.
     this.#nodes = [...ownNodes, ...nodes.filter((node) => !mine(node))];
     this.#events = new StageEvents(work.emit, nodes);
   }
@@ -133,8 +133,8 @@ class Process {
   }
 
   /**
-   * Goes through all nodes once; comes back early where it has made one that is another process' to
-   * make, as own ones may be ready now.
+   * Goes through all nodes once. It returns early after it has made a node of another process's
+   * share, because a node of its own share may be ready now.
    */
   async #makeOnce(): Promise<{ left: number; madeOne: boolean; held?: Owner }> {
     let left = 0;
@@ -305,15 +305,15 @@ class Process {
 }
 
 /**
- * Throws a `RunError` where a node was read that another process has made anew meanwhile, of other
- * text or settings.
+ * Throws a `RunError` if another process has replaced an input of the node while the node was made,
+ * by one of other text or settings.
  */
 async function refuseChanged(
   run: string,
   name: string,
   inputs: Record<string, string>,
 ): Promise<void> {
-  // A folder that changes places with one of the same key is away for a moment.
+  // A folder is missing for a moment while one with the same key takes its place.
   const changed = await changedInput(run, inputs);
   if (changed === undefined) return;
   const fact =

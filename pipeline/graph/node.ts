@@ -1,8 +1,10 @@
 /**
- * A run is a graph of folders. Each folder, a node, is made once and whole, and never changed; its
- * manifest tells what it was made of. A node's key is a hash of its settings and of the bytes that
- * it needs. So a change that leaves bytes as they were stops there. Skipping, resuming, parts and
- * many machines need nothing else. Names of nodes that many others read stand here as well.
+ * A run is a graph of folders, its nodes. A node is made once and as a whole, and never changed; its
+ * manifest notes what it was made of. The key of a node is a hash of its name, revision and
+ * settings and of the files that it needs. A node is made again only if its key changes: if an
+ * input is made again and has the same bytes, the nodes after it stay. Because of keys, work can be
+ * skipped, resumed, and divided among processes and machines. Names of nodes that many files use
+ * are defined here.
  *
  * @module
  */
@@ -189,8 +191,8 @@ export const unaskedNode = (name: string, revision: number, asked: Asked): Node 
 });
 
 /**
- * Lists a node as it was made, after what it was made of: it stands as long as that stays, and this
- * revision makes the same.
+ * Lists the nodes that a node was made of, by its manifest, and then the node itself. It is up to
+ * date as long as these and the revision stay the same.
  */
 export function nodesAsMade(
   { name, settings, inputs }: Manifest,
@@ -211,8 +213,8 @@ export function givenNode(name: string): Node {
 }
 
 /**
- * Makes nodes of a stage. Something that settings name for them may not be here. Then the nodes of
- * these names count as they lie in the run, if what it was made of `isRecorded`.
+ * Waits for the nodes of a stage. If settings name a file that is not here, an `InputError` is
+ * thrown; but with `isRecorded` the nodes with these `names` then count as they lie in the run.
  */
 export async function orGiven(
   stage: string,
@@ -305,8 +307,8 @@ export type FileNote = v.InferOutput<typeof NOTE>;
 /**
  * What stands in a node's folder: its `key`, its `files` by path and its `result` (counts and
  * metrics). The key is a hash of `name`, `revision`, `settings` and `inputs` (hashes of files by
- * need). `made` tells by which version the node was made, on which adapter and driver it or what it
- * is made of was computed, or from which run it was linked.
+ * need). `made` notes the version that made the node; the adapter and driver that computed it, or its
+ * inputs where it opens no device; and the run that it was linked from.
  *
  * @ignore Its type is inferred.
  */

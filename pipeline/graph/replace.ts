@@ -1,6 +1,6 @@
 /**
- * Finds out what of a run would be replaced: what was made, or begun, of other settings, of other
- * text or by another version. Whoever refuses or accepts a change asks here.
+ * Finds the nodes of a run that would be replaced, because other settings, other text or another
+ * version made or began them. Everything that refuses or accepts a change asks this file.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import { describeNodes, type NodeRecord } from "./describe.ts";
 import type { Node } from "./node.ts";
 import { otherSetting, type Walk } from "./walk.ts";
 
-/** Something that would take the place of what is there. */
+/** A node that would be replaced. */
 export interface Replacement {
   /** The node. */
   node: Node;
@@ -31,7 +31,7 @@ export async function replacements(walk: Walk): Promise<Replacement[]> {
   return (await describeNodes(walk)).flatMap((record) => replacementOf(record) ?? []);
 }
 
-/** Tells what a node would replace; undefined where it is there, or takes nothing's place. */
+/** Tells why a node would be replaced; undefined where it stays, or where there is nothing yet. */
 export function replacementOf(record: NodeRecord): Replacement | undefined {
   const { node, state, toMake, because = "again", manifest, key, scratches } = record;
   if (node.given || !toMake || state === "damaged" || state === "spent") return undefined;

@@ -20,7 +20,10 @@ import {
   shortHash,
 } from "./files.ts";
 
-/** Names the version of the code that results depend on; part of every stage's key. */
+/**
+ * Version of the code, which manifests and `config.json` note. It is in no key: a new version alone
+ * makes nothing again.
+ */
 export const VERSION = "0.1.0";
 
 /** Name of the manifest in a node's folder. */

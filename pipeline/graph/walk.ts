@@ -17,7 +17,7 @@ import {
   splitNeed,
 } from "./node.ts";
 
-/** What is known of a node. */
+/** A node, its state, and why it is in that state. */
 export interface NodeState {
   /** The node. */
   node: Node;
@@ -29,8 +29,8 @@ export interface NodeState {
    */
   state: "made" | "spent" | "missing" | "changed" | "damaged" | "waits";
   /**
-   * What changed: `revision`, a setting, or a node that it needs; which file is damaged; for which
-   * node it waits.
+   * Why. `changed`: `revision`, `version`, a setting, or a node that it needs. `damaged`: the file.
+   * `waits`: the node that must be made first.
    */
   because?: string;
   /** Its key, where everything that it needs is made. */
@@ -52,7 +52,7 @@ export class Walk {
 
   /**
    * Looks at a graph in the folder `run`. With `check` files are hashed, of all nodes or of those
-   * that it chooses; otherwise their sizes are compared. Nodes named in `again` count as missing
+   * that it chooses; otherwise their sizes are compared. Nodes named in `renewed` count as missing
    * until this process has made them.
    */
   constructor(
@@ -83,8 +83,8 @@ export class Walk {
   }
 
   /**
-   * Finds the state of a node. What is made stays made; of everything else the state is as old as
-   * the last {@link refresh}.
+   * Finds the state of a node. A node that is made stays made; every other state is as old as the
+   * last {@link refresh}.
    */
   async of(node: Node): Promise<NodeState> {
     const resolved = this.#resolved.get(node.name) ?? this.#pending.get(node.name);
@@ -137,8 +137,8 @@ export class Walk {
   async #find(node: Node): Promise<NodeState> {
     const inputs: Record<string, string> = {};
     let waitsFor: string | undefined;
-    // What it needs comes before its own manifest: where another process makes it meanwhile, the
-    // files that it needs may go then.
+    // The nodes that it needs are read before its manifest: another process may make it meanwhile
+    // and then remove the files of a temporary node that it needs.
     for (const need of node.given ? [] : node.needs) {
       const { name, start } = splitNeed(need);
       const { state, manifest } = await this.of(this.node(name));
@@ -153,8 +153,8 @@ export class Walk {
     try {
       manifest = await readManifest(this.path(node.name));
     } catch (error) {
-      // One that the disk cannot read is an error always; one that is not as it was written, unless
-      // that was asked.
+      // A manifest that the disk cannot read is an error. So is a damaged one, unless this node is
+      // to be checked: then its state says so.
       if (!this.#isChecked(node) || !(error instanceof InputError)) throw error;
       [manifest, broken] = [null, true];
     }
@@ -192,8 +192,8 @@ export class Walk {
 }
 
 /**
- * Names a node of a run that is another one than when something was made of it, whose manifest has
- * these `inputs`; undefined where none is. One that is not there counts as the same.
+ * Names an input that has changed since a manifest with these `inputs` was written; undefined where
+ * none has. An input that is missing counts as unchanged.
  */
 export async function changedInput(
   run: string,
@@ -206,7 +206,7 @@ export async function changedInput(
   }
 }
 
-/** Names what makes a node other than its manifest tells. */
+/** Names the first difference between a node and its manifest. */
 function difference(node: Node, inputs: Record<string, string>, manifest: Manifest): string {
   if (node.revision !== manifest.revision) return "revision";
   if (manifest.key === "") return "version"; // it was given up, to be made again
@@ -219,8 +219,8 @@ function difference(node: Node, inputs: Record<string, string>, manifest: Manife
 }
 
 /**
- * Names a setting of which a node's folder was made with another value; undefined where there is
- * none.
+ * Names a setting whose value differs between a node and its manifest; undefined where all are
+ * equal.
  */
 export function otherSetting(
   { settings }: Pick<Node, "settings">,

@@ -89,8 +89,8 @@ async function listStages(
 }
 
 /**
- * Gives what the nodes of a stage on request are made of, without a look at the text. With
- * `recorded` what settings name elsewhere counts as the run was made of it.
+ * Gives the graph that a stage on request gets, without a look at the text. With `recorded`, missing
+ * files that settings name outside the run count as unchanged.
  */
 export const requestGraph = (
   run: string,
@@ -114,7 +114,7 @@ export async function listRequested(
   return withGiven(await stage.nodes({ ...graph, text, blocks: text.blocks ?? [] }, request));
 }
 
-/** Puts the nodes before others that these need and that nobody here makes: they must be there. */
+/** Puts before some nodes the given nodes that they need: those that are not among them. */
 function withGiven(nodes: readonly Node[]): Node[] {
   const names = new Set(nodes.map(({ name }) => name));
   const needed = new Set(
@@ -142,8 +142,8 @@ export async function listRequests(graph: GraphOf): Promise<Requested[]> {
 }
 
 /**
- * Joins the graph of a partition and the nodes of what is requested, each of which follows those
- * that it needs. Of what is needed and nobody here makes, what is there counts.
+ * Joins the graph of a partition with the nodes of all requests, each after those that it needs. A
+ * node that is needed and not among them must lie in the run.
  */
 export async function runGraph(
   partition: readonly Node[],
@@ -152,7 +152,7 @@ export async function runGraph(
 ): Promise<Node[]> {
   const nodes = new Map<string, Node>();
   const add = (node: Node) => {
-    // One that was adopted takes the place of its training.
+    // An adopted expert takes the place of the training of that expert.
     if (node.maker !== GIVEN && (node.given || !nodes.has(node.name))) nodes.set(node.name, node);
   };
   partition.forEach(add);
@@ -166,8 +166,8 @@ export async function runGraph(
 }
 
 /**
- * Gives the graph of a whole run by these settings: its partition, and what was asked of it. The
- * text is looked at, unless `recorded`; where that is not possible, it counts as it was.
+ * Gives the graph of a whole run by these settings: its partition and all requests. Unless `recorded`,
+ * it looks at the text; text that cannot be read counts as unchanged.
  */
 export async function wholeGraph(
   run: string,
@@ -210,7 +210,7 @@ export interface StageState extends Record<"nodes" | "toMake", number> {
   because: string;
   /** Files of the nodes that are there, and their bytes. */
   outputs: { files: number; bytes: number };
-  /** Revision of its last node that would make it now, and the one that made that. */
+  /** Revision that made the stage's last node, and the one that would make it now. */
   revision: { made: number | null; now: number };
   /** Manifests of the nodes that are there. */
   manifests: Manifest[];

@@ -88,13 +88,13 @@ export interface RunWatch {
 export interface OpenRun {
   /** Path of the folder. */
   run: string;
-  /** The settings that hold. */
+  /** The settings of the run. */
   configuration: Configuration;
   /** Opens the device on the first call, and gives the same one afterwards. */
   gpu(): Promise<Gpu>;
   /**
-   * Makes what is missing of a graph, and nodes named in `again` although they are there. Returns
-   * what is known of it then.
+   * Makes the missing nodes of a graph, and those named in `renewed` although they are there. Returns
+   * the walk, with the states after that.
    */
   make(nodes: readonly Node[], options?: HowMade): Promise<Walk>;
   /**
@@ -180,7 +180,7 @@ export async function openRun<Result>(
 /**
  * Makes nodes of a run that need neither a device nor other settings than they have, for a task of
  * this name. Those that are there are hashed, and made again if they are damaged or named in
- * `again`.
+ * `renewed`.
  */
 export async function makeNodes(
   run: string,
@@ -233,9 +233,9 @@ async function resolve(
   return { ...settings, isAnew: force && changed.length === 0 && !isEdited };
 }
 
-/** What was made: what is known of the graph, how its stages ended, and the text if it was read. */
+/** The graph after its nodes were made, how its stages ended, and the text if it was read. */
 export interface Made {
-  /** What is known of the graph. */
+  /** The nodes with their states. */
   walk: Walk;
   /** How its stages ended. */
   stages: StageEvent[];
@@ -401,9 +401,9 @@ async function refuseChanges(options: RunOptions): Promise<void> {
 }
 
 /**
- * Chooses the share of a part: every so-manieth node of each folder, or all that a branch of a tree
- * below the root learns. What puts the nodes of its own stage together, and does not go again, is
- * nobody's: whoever needs it makes it.
+ * Chooses the share of a part `index` of `of`: every `of`-th node of each folder; the rounds of a
+ * branch below the root of a tree count as one node. A node that joins others of its stage belongs to
+ * no part, unless it is temporary: the process that needs it first makes it.
  */
 export function chooseShare(
   { index, of: parts }: Part,

@@ -75,8 +75,8 @@ export const listBaselines = (models: readonly Target[]): Baseline[] =>
   models.flatMap(({ expert, name }) => expert === undefined ? name as Baseline : []);
 
 /**
- * What asks the models of a run something, also of its `text`: the nodes that must be there, needs
- * and settings by which prompts are routed, and the weights.
+ * Gathers what an evaluation of these models needs: the nodes that must be there, with those of the
+ * `text` if it is read; the partitioner or the routers of another run; and the weights.
  */
 export async function gatherAsked({ configuration, tokens, models }: EvaluationOf, text = true) {
   const partitioner = configuration.routers === "" ? [PARTITIONER] : [];
@@ -93,10 +93,10 @@ export async function evaluateNodes(
 ): Promise<Node[]> {
   const { configuration: { prefix, seed }, models } = subject;
   const { given: givenNodes, partitioner, weights, routers } = await gatherAsked(subject);
-  // Another adapter rounds differently, but whoever scored first is believed.
+  // Another adapter rounds differently; scores stay as the first one computed them.
   const scorer = oneByOne(EVALUATE, (making, work) => score(making, work, subject));
   const { resamples = RESAMPLES, ...several } = choices;
-  // Mixes need single tokens.
+  // With a mix, experts are scored together, because it adds up probabilities token by token.
   const passes = choices.mix?.length ? models.filter(({ expert }) => expert === undefined) : models;
   return [
     ...givenNodes,

@@ -49,7 +49,7 @@ import { trainFiles } from "./tokenize.ts";
 
 const BUDGET = 16 * 2 ** 20; // bytes of rows that wait, of all experts together
 const [LEAST_BATCH, MOST_BATCH] = [16, 1024]; // rows
-// Of text, about: so large is a group that every expert gets about a shard of it.
+// Of text, about. A group has as many bytes as one shard for each expert.
 const BYTES_PER_TOKEN = 4;
 
 /** Makes a node for every group of blocks, and one for every expert. */
@@ -88,8 +88,8 @@ export function splitNodes(graph: GraphOf): Node[] {
 }
 
 /**
- * Cuts blocks into groups. Where one begins follows from the names of blocks, and these by what
- * stands in them: so a block more or less changes no other group.
+ * Cuts blocks into groups. The name of a block is a hash of its content and decides whether a group
+ * begins with it. So a block that comes or goes changes only its own group.
  */
 function groupBlocks({ configuration, blocks, grouped }: GraphOf): Block[][] {
   const { shardSequences, sequenceLength, blockBytes } = configuration;

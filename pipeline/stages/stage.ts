@@ -29,11 +29,11 @@ export interface GraphOf {
    * blocks. A derived run groups as the run before it did, and begins a group with added text.
    */
   grouped: { experts: number; starts: readonly number[] };
-  /** Hashes of texts that must not come: they are forgotten. */
+  /** Hashes of forgotten texts: a document with such a hash is refused. */
   away: readonly string[];
   /**
-   * Whether what settings name elsewhere is taken to be what the run was made of, where it is not
-   * here.
+   * Whether a file or run outside this folder that settings name counts as unchanged if it is
+   * missing.
    */
   recorded: boolean;
   /**

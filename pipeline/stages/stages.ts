@@ -23,7 +23,7 @@ import type { TrainRequest } from "./train.ts";
 
 type Name = keyof Configuration;
 
-/** Remembers what is made of a graph: several stages ask for it, and it may read files. */
+/** Remembers a result for each graph: several stages ask for it, and it may read files. */
 function oncePerGraph<Made>(
   make: (graph: GraphOf) => Promise<Made>,
 ): (graph: GraphOf) => Promise<Made> {
@@ -49,7 +49,7 @@ const choosing = oncePerGraph(async (graph): Promise<readonly Node[]> => {
 /** Loads what the stages below take once somebody asks. */
 const estimates = () => import("./estimates.ts");
 
-/** Gives a stage whose request has a type of its own: only who asks for it gives one. */
+/** Hides the type of a stage's request in the table; only the stage's task makes a request. */
 const stage = <Request extends object>(stage: Stage<Request>): Stage => stage;
 
 /** What the stages that train models have in common. */

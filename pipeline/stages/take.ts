@@ -55,8 +55,8 @@ export async function* readTaken(
 }
 
 /**
- * A number has so many bits, of which a block's documents never need all; those above tell its
- * side, where its text does not.
+ * A document's number in its block fills the low 28 bits. The bits above are 1 for training, 2 for
+ * test, and 0 where the hash of the text decides.
  */
 const PLACES = 28;
 const SIDES = [undefined, "train", "test"] as const;
@@ -86,7 +86,7 @@ const nameFile = ({ name }: Block) => `${name}.u32`;
 export const takenNeed = ({ name }: Node, block: Block): string => `${name}:${nameFile(block)}`;
 
 /**
- * Makes the node of a limit of documents or tokens, among the documents that `before` leaves;
+ * Makes the node of a limit of documents or tokens, among the documents that `earlierLimit` leaves;
  * undefined where there is none.
  */
 export function takeNode(

@@ -28,7 +28,7 @@ export interface TrainingText {
   least?: number;
   /** Held-out sequences of all text, where the model is of all text. */
   heldOut?: number;
-  /** Routers that the run takes from elsewhere, where its cost is to be known and they are. */
+  /** The routers of another run, where the model's cost depends on them and they are there. */
   routers?: OtherRouters;
 }
 
@@ -41,17 +41,17 @@ export interface Target {
   name: string;
   /** Its node. */
   node: string;
-  /** Which expert it is; undefined for a model of all text. */
+  /** Id of the expert; undefined for a model of all text. */
   expert?: number;
-  /** The node of its part, of an expert. */
+  /** The node of the expert's part; undefined for a model of all text. */
   part?: string;
-  /** Where it is in a tree, such as `2.5`, of an expert of one. */
+  /** The expert's place in a tree, such as `2.5`; undefined elsewhere. */
   path?: string;
   /** The task that trains it, and with which options. */
   command: { task: string; with: Record<string, string | number> };
-  /** The settings that say its learning rate; the first of them that is not 0 does. */
+  /** Settings of the learning rate. The first that is not 0 counts. */
   rates: readonly RateName[];
-  /** Settings that it depends on apart from those of every model. */
+  /** Further settings that it depends on, next to those of every model. */
   settings?: readonly (keyof Configuration)[];
   /** Gives its shape. */
   model(configuration: Configuration): Promise<ModelConfig>;
@@ -78,9 +78,9 @@ export interface Target {
 }
 
 /**
- * A trained model, to which text was added: the sequences that it was trained on, which come first;
- * how often it saw each (`passes`), 0 where its steps do not follow from that; the share of old
- * sequences among those that it goes on with (`replay`).
+ * A trained model from which a training goes on after text was added. `sequences` counts those that
+ * it was trained on, which come first; `passes` is how often it saw each, or 0 where the steps are
+ * counted otherwise; `replay` is the share of old sequences among those of the new training.
  */
 export interface Predecessor extends Record<"sequences" | "passes" | "replay", number> {
   /** The node of its weights. */
@@ -105,8 +105,8 @@ export function peakRate(
 }
 
 /**
- * Makes a target of a model that goes on, for one step at least: new sequences are seen as often as
- * old ones were, next to the old ones that are seen again.
+ * Makes a target that continues the training of `predecessor` for at least one step. It sees the new
+ * sequences as often as the predecessor saw the old ones, and a share of old ones in between.
  */
 export function goingOn(target: Target, predecessor: Predecessor): Target {
   return {

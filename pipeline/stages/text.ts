@@ -38,8 +38,8 @@ export interface GivenText {
   /** Documents of a script. They stand in place of inputs. */
   documents?: AsyncIterable<Document>;
   /**
-   * Tells this text from all that was handed over before, as it can be compared only once it is
-   * read; none where nothing is handed over now.
+   * A token that is new each time text is handed over, because such text can be compared only after
+   * it was read; undefined where none is handed over.
    */
   reading?: string;
 }
@@ -114,7 +114,8 @@ export async function lookAtText(
 }
 
 /**
- * Makes of a node of text that is read once: what is handed over now, or what is there from before.
+ * Makes the node of text that can be read only once: from what is handed over now, or as it lies in
+ * the run.
  */
 async function readOnce(run: string, node: Node, handed?: string): Promise<Node> {
   if (handed !== undefined) return { ...node, settings: { ...node.settings, reading: handed } };

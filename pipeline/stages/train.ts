@@ -164,15 +164,15 @@ export async function trainingNodes(
 }
 
 /**
- * Names the one model of all text that a run is not complete without: the first that is trained,
- * as one to compare with is enough, or else the first of all.
+ * Names the baseline that a run needs to be complete: the first that is trained, or else the first of
+ * all. One is enough.
  */
 async function comparedModel(run: string): Promise<string> {
   const denseTargets = allTargets({ experts: 0 });
   return ((await listTrained(run, denseTargets))[0] ?? denseTargets[0]).name;
 }
 
-/** Lists those of some models of which something is there. */
+/** Lists those of some models that are trained. */
 export async function listTrained(run: string, targets: readonly Target[]): Promise<Target[]> {
   const present = await Promise.all(
     targets.map(({ node }) => exists(`${run}/${node}/${MANIFEST}`)),
