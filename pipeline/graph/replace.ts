@@ -21,9 +21,9 @@ export interface Replacement {
    */
   because: string;
   /** The setting, or the revision, with which it was made. */
-  then?: unknown;
+  oldValue?: unknown;
   /** The same, with which it would be made. */
-  now?: unknown;
+  newValue?: unknown;
 }
 
 /** Lists what would be replaced if a graph was made, in its order. */
@@ -42,10 +42,15 @@ export function replacementOf(record: NodeRecord): Replacement | undefined {
       : undefined;
   }
   if (node.revision !== manifest.revision) {
-    return { node, because: "revision", then: manifest.revision, now: node.revision };
+    return { node, because: "revision", oldValue: manifest.revision, newValue: node.revision };
   }
   if (manifest.key === "") return { node, because: "version" };
   const setting = otherSetting(node, manifest);
   if (setting === undefined) return { node, because };
-  return { node, because: setting, then: manifest.settings[setting], now: node.settings[setting] };
+  return {
+    node,
+    because: setting,
+    oldValue: manifest.settings[setting],
+    newValue: node.settings[setting],
+  };
 }

@@ -140,7 +140,7 @@ async function refuseReplaced(
     }
     // It is a training on another text.
     if (refusal !== "setting") continue;
-    const [valueThen, valueNow] = [replacement.then, replacement.now].map((value) =>
+    const [valueThen, valueNow] = [replacement.oldValue, replacement.newValue].map((value) =>
       JSON.stringify(value)
     );
     const fact =

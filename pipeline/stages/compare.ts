@@ -70,7 +70,7 @@ class Comparison {
   readonly #blocks: readonly string[];
   readonly #assignments = new Map<
     string,
-    v.InferOutput<typeof ASSIGNED> & { found?: Certificate }
+    v.InferOutput<typeof ASSIGNED> & { certificate?: Certificate }
   >(); // by node
   #method = "";
   readonly #levels: readonly number[]; // of a tree
@@ -90,7 +90,7 @@ class Comparison {
       const { result, settings } = manifests.get(name)!;
       const assigned = conform(ASSIGNED, result);
       const prices = assigned.proof?.prices;
-      this.#assignments.set(name, { ...assigned, found: prices && new Certificate(prices) });
+      this.#assignments.set(name, { ...assigned, certificate: prices && new Certificate(prices) });
       this.#method = String(settings.method); // that of a tree stands in its branches
     }
   }
@@ -193,7 +193,7 @@ class Comparison {
     );
     const file = `${node}/${nameFile(side)}`;
     const scores = this.#cursor(this.#read(`${scoresNode({ name: block })}/${side}.arrow`));
-    const proof = side === "train" ? this.#assignments.get(node)?.found : undefined;
+    const proof = side === "train" ? this.#assignments.get(node)?.certificate : undefined;
     // Whether each goes where it costs least.
     const isLowest = side === "test" || this.#method === "argmax";
     const all: number[] = [];
@@ -252,7 +252,7 @@ class Comparison {
   #checkAssignment(loads: readonly number[]): void {
     const { problem } = this.compared;
     const said = loads.map(() => 0);
-    for (const [name, { loads, proof, found: certificate }] of this.#assignments) {
+    for (const [name, { loads, proof, certificate }] of this.#assignments) {
       if (this.compared.parts[0].assignments.includes(name)) {
         loads.forEach((load, e) => said[e] += load);
       }

@@ -44,7 +44,7 @@ interface Submission {
   base: number;
   places: number[];
   /** What must have ended before, as Slurm writes it. */
-  after: string;
+  dependency: string;
 }
 
 const PROJECT = resolve(fileURLToPath(new URL("../..", import.meta.url)));
@@ -190,8 +190,8 @@ function planSubmissions(
    * have failed. Where all processes of a job are in the queue none has, and arrays are named as a
    * whole: a command takes only some thousand names.
    */
-  const waitsFor = ({ after }: Job, ahead: readonly string[]): string => {
-    const names = after.flatMap((name) => {
+  const waitsFor = (job: Job, ahead: readonly string[]): string => {
+    const names = job.after.flatMap((name) => {
       const queued = queuedAs(name);
       const isWhole = queued.length === jobs.find((named) => named.name === name)!.done.length;
       return [
@@ -213,7 +213,7 @@ function planSubmissions(
     for (const [base, places] of Map.groupBy(missing, (place) => place - place % maxArraySize)) {
       const number = submissions.filter((submission) => submission.job === job).length;
       const name = number === 0 ? job.name : `${job.name}-${number + 1}`;
-      submissions.push({ job, name, base, places, after: waitsFor(job, ahead) });
+      submissions.push({ job, name, base, places, dependency: waitsFor(job, ahead) });
       if (limit) ahead = [`$${variableName(name)}`];
     }
   }
@@ -315,7 +315,7 @@ function submitLines(
   return [
     `mkdir -p ${quoted(`${folder}/scripts`)} ${quoted(`${folder}/logs`)}`,
     ...submissions.flatMap((submission) => {
-      const { name, after } = submission;
+      const { name, dependency } = submission;
       const [path, variable] = [quoted(`${folder}/scripts/${name}.sh`), variableName(name)];
       const script = writeScript(run, submission, options);
       let end = "SCRIPT";
@@ -323,7 +323,7 @@ function submitLines(
       return [
         "",
         `cat >${path} <<'${end}'\n${script}${end}`,
-        `${variable}=$(sbatch --parsable ${after && `--dependency=${after} `}${path})`,
+        `${variable}=$(sbatch --parsable ${dependency && `--dependency=${dependency} `}${path})`,
         `${variable}=\${${variable}%%;*}`, // without the name of the cluster, which may follow
         `echo "${name} $${variable}"`,
       ];
