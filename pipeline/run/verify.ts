@@ -27,7 +27,7 @@ import { describeNodes } from "../graph/describe.ts";
 import { Walk } from "../graph/walk.ts";
 import { type Configuration, defaultConfiguration, FIELDS } from "../settings/configuration.ts";
 import { listCheckpoints } from "../training/resume.ts";
-import { compareParts } from "../stages/compare.ts";
+import { compareParts } from "../stages/verify_rows.ts";
 import { INDEX, PART_INDEX } from "../stages/documents.ts";
 import type { Problem } from "./partition.ts";
 import { type ExpertPart, partIn } from "../stages/parts.ts";
