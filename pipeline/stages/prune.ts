@@ -70,6 +70,9 @@ export async function pruneNodes(graph: GraphOf, taken?: Node): Promise<Node[]> 
 
 type First = { number: number; order: bigint; side: Side };
 
+/** A document that is left out, with the number of the one that stays, or of the named text. */
+type Dropped = Pick<DocumentRow, "path" | "place" | "source"> & { reason: string; by: number };
+
 async function prune(
   making: Making,
   { signal }: Work,
@@ -104,11 +107,7 @@ async function prune(
     }
   }
   const kept = blocks.map((): Pick<Numbered, "at" | "side">[] => []);
-  /**
-   * Documents that are left out, each with the number of the one that stays, or of the named text.
-   */
-  const dropped:
-    (Pick<DocumentRow, "path" | "place" | "source"> & { reason: string; by: number })[] = [];
+  const dropped: Dropped[] = [];
   const places = new Map<number, Pick<DocumentRow, "path" | "place">>(); // of documents in groups
   let number = 0;
   for (const [i, block] of blocks.entries()) {
@@ -140,18 +139,28 @@ async function prune(
       number++;
     }
   }
-  const reason = dropped.map(({ reason }) => reason);
   const stayed = dropped.map(({ by }) =>
     places.get(by) ??
       { path: String(all.nodes.find(({ end }) => by < end)!.settings.name), place: 0 }
   );
+  const counts = await writeDropped(making, dropped, stayed);
+  return { ...await writeTaken(making, blocks, kept), dropped: counts };
+}
+
+/** Writes the table of what is left out and of what `stayed` instead, and counts it by reason. */
+async function writeDropped(
+  making: Making,
+  dropped: readonly Dropped[],
+  stayed: readonly Pick<DocumentRow, "path" | "place">[],
+): Promise<Record<string, number>> {
+  const reasons = dropped.map(({ reason }) => reason);
   const columns = {
     ...documentColumns(["path", "place", "source"], dropped),
-    reason,
+    reason: reasons,
     ...documentColumns(["path", "place"], stayed, "kept_"),
   };
   await writeRows(making, DROPPED, [toTable(columns, { format: 1, stage: CORPUS })]);
   const counts: Record<string, number> = {};
-  for (const name of reason) counts[name] = (counts[name] ?? 0) + 1;
-  return { ...await writeTaken(making, blocks, kept), dropped: counts };
+  for (const name of reasons) counts[name] = (counts[name] ?? 0) + 1;
+  return counts;
 }
