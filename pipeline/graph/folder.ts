@@ -98,7 +98,7 @@ const newPartial = (run: string, name: string, mark = "") =>
   `${run}/${PARTIAL}/${flat(name)}~${mark}${crypto.randomUUID()}`;
 
 /**
- * Makes a node in a new folder. `fill` fills the folder and returns its manifest. With `replace` the
+ * Makes a node in a new folder, which `fill` fills and whose manifest it returns. With `replace` the
  * new node takes the place of one that is there.
  */
 async function publishNew(

@@ -57,8 +57,8 @@ const TELL_MS = 1_000; // of waiting, after which it is reported for whom
 const CLOSE_MS = 60_000;
 
 /**
- * Makes the missing nodes of a graph, in its order, and notes them in the `walk`. Throws what makers
- * throw; an `InputError` where a given node is not there; the reason of the signal
+ * Makes the missing nodes of a graph, in its order, and notes them in the `walk`. Throws what
+ * makers throw; an `InputError` where a given node is not there; the reason of the signal
  * where that ends the work. Whatever ends it, the next call goes on.
  */
 export async function makeAll(work: Work, walk: Walk, options: MakeOptions): Promise<void> {

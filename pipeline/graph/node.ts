@@ -1,5 +1,5 @@
 /**
- * A run is a graph of folders, its nodes. A node is made once and as a whole, and never changed; its
+ * A run is a graph of folders, its nodes. A node is made once, as a whole, and never changed. Its
  * manifest notes what it was made of. The key of a node is a hash of its name, revision and
  * settings and of the files that it needs. A node is made again only if its key changes: if an
  * input is made again and has the same bytes, the nodes after it stay. Because of keys, work can be
@@ -307,8 +307,8 @@ export type FileNote = v.InferOutput<typeof NOTE>;
 /**
  * What stands in a node's folder: its `key`, its `files` by path and its `result` (counts and
  * metrics). The key is a hash of `name`, `revision`, `settings` and `inputs` (hashes of files by
- * need). `made` notes the version that made the node; the adapter and driver that computed it, or its
- * inputs where it opens no device; and the run that it was linked from.
+ * need). `made` notes the version that made the node; the adapter and driver that computed it, or
+ * its inputs where it opens no device; and the run that it was linked from.
  *
  * @ignore Its type is inferred.
  */

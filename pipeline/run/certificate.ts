@@ -144,7 +144,7 @@ async function findCopiesHere(
   const staying = new Map(
     copies.filter((copy) => !gone.has(placeOf(copy))).map((copy) => [placeOf(copy), copy]),
   );
-  const found: Copy[] = [];
+  const copiesHere: Copy[] = [];
   const places = new Set(copies.map(({ place }) => place));
   const columns = ["document", "path", "place", "side", "expert", "shares"] as const;
   const rows = selectDocumentRows(`${run}/${PART_INDEX}/${DOCUMENTS}`, columns, (read) => {
@@ -157,9 +157,9 @@ async function findCopiesHere(
     const { path, place, side } = row;
     const document = String(row.document);
     const expert = row.expert === "mixed" ? row.shares : row.expert;
-    found.push({ ...copy, document, path, place, side, expert });
+    copiesHere.push({ ...copy, document, path, place, side, expert });
   }
-  return found;
+  return copiesHere;
 }
 
 async function describeExperts(
@@ -284,8 +284,8 @@ async function checkCertificate(
 ): Promise<void> {
   const file = `${FOLDER}/${FILE}`;
   const deriveAgain = "derive it once more, by the same command, which writes it again";
-  const note = (what: Text, remedy: Text = deriveAgain) =>
-    void report.problems.push({ file, what, remedy });
+  const note = (violation: Text, remedy: Text = deriveAgain) =>
+    void report.problems.push({ file, what: violation, remedy });
   const certificate = await readCertificate(run).catch((error) => {
     if (error instanceof ExplainedError) return error;
     throw error;
@@ -346,10 +346,13 @@ async function findRow(
       texts.has(hash) && !stay.has(String(documents[row]))
     );
     if (copy >= 0) {
-      const what = `it must not hold the text of a forgotten document: document ${
+      const violation = `it must not hold the text of a forgotten document: document ${
         documents[copy]
       } has it`;
-      return { what, remedy: say`forget that as well: ${setting("forgetIds")} ${documents[copy]}` };
+      return {
+        what: violation,
+        remedy: say`forget that as well: ${setting("forgetIds")} ${documents[copy]}`,
+      };
     }
   }
 }
@@ -401,7 +404,8 @@ export function certificateText(
     `2. Copies were looked for in all ${
       countOf(searched, "document")
     } of the run that this one was made from: equal`,
-    `   texts; texts that share at least ${percent} of their runs of three words; texts with ${passage} words`,
+    `   texts; texts that share at least ${percent} of their runs of three words; texts with ` +
+    `${passage} words`,
     "   in a row of a forgotten one. Case, spaces and punctuation make no difference.",
     `   Copies that stay in this run: ${stay.length}.`,
     ...listOf(
@@ -417,12 +421,15 @@ export function certificateText(
     `${listed(untouched)}.`,
     ...routersSawText
       ? [
-        "4. The tokenizer, which cuts text into pieces of words, and the routers, which choose the expert",
-        "   of a text, saw the forgotten text and were kept. They keep no copy of it, but the pieces and",
+        "4. The tokenizer, which cuts text into pieces of words, and the routers, which choose the " +
+        "expert",
+        "   of a text, saw the forgotten text and were kept. They keep no copy of it, but the pieces " +
+        "and",
         "   the weights are fitted to it.",
       ]
       : [
-        "4. The tokenizer, which cuts text into pieces of words, and the routers, which choose the expert",
+        "4. The tokenizer, which cuts text into pieces of words, and the routers, which choose the " +
+        "expert",
         `   of a text, were made again ${without}.`,
       ],
     "5. What may have seen the text and still exists, here or elsewhere:",
@@ -432,7 +439,8 @@ export function certificateText(
     ...listOf(below),
     "6. Not covered: a paraphrase, a summary, a translation or any text in other words; and copies",
     "   outside the run that was searched. No search here finds them.",
-    "   The run keeps hashes of the text, to know it again. They do not give the text, but confirm it",
+    "   The run keeps hashes of the text, to know it again. They do not give the text, but confirm " +
+    "it",
     "   to someone who guesses it.",
   ].join("\n");
 }

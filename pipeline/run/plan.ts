@@ -89,8 +89,8 @@ async function listStages(
 }
 
 /**
- * Gives the graph that a stage on request gets, without a look at the text. With `recorded`, missing
- * files that settings name outside the run count as unchanged.
+ * Gives the graph that a stage on request gets, without a look at the text. With `recorded`,
+ * missing files that settings name outside the run count as unchanged.
  */
 export const requestGraph = (
   run: string,
@@ -166,8 +166,8 @@ export async function runGraph(
 }
 
 /**
- * Gives the graph of a whole run by these settings: its partition and all requests. Unless `recorded`,
- * it looks at the text; text that cannot be read counts as unchanged.
+ * Gives the graph of a whole run by these settings: its partition and all requests. Unless
+ * `recorded`, it looks at the text; text that cannot be read counts as unchanged.
  */
 export async function wholeGraph(
   run: string,

@@ -1,7 +1,7 @@
 /**
- * Decides what a task replaces only with `--force`: nodes that another version made, and models that
- * were trained by other settings or adopted. `status` names the flag. Every other node that would be
- * replaced is made again without a question.
+ * Decides what a task replaces only with `--force`: nodes that another version made, and models
+ * that were trained by other settings or adopted. `status` names the flag. Every other node that
+ * would be replaced is made again without a question.
  *
  * @module
  */

@@ -93,8 +93,8 @@ export interface OpenRun {
   /** Opens the device on the first call, and gives the same one afterwards. */
   gpu(): Promise<Gpu>;
   /**
-   * Makes the missing nodes of a graph, and those named in `renewed` although they are there. Returns
-   * the walk, with the states after that.
+   * Makes the missing nodes of a graph, and those named in `renewed` although they are there.
+   * Returns the walk, with the states after that.
    */
   make(nodes: readonly Node[], options?: HowMade): Promise<Walk>;
   /**
@@ -402,8 +402,8 @@ async function refuseChanges(options: RunOptions): Promise<void> {
 
 /**
  * Chooses the share of a part `index` of `of`: every `of`-th node of each folder; the rounds of a
- * branch below the root of a tree count as one node. A node that joins others of its stage belongs to
- * no part, unless it is temporary: the process that needs it first makes it.
+ * branch below the root of a tree count as one node. A node that joins others of its stage belongs
+ * to no part, unless it is temporary: the process that needs it first makes it.
  */
 export function chooseShare(
   { index, of: parts }: Part,

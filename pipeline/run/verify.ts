@@ -136,7 +136,7 @@ class Verification {
         tokenizer: this.#nodes.get(TOKENIZER)?.files[TOKENIZER_FILE].sha256,
         sequenceLength: this.#configuration?.sequenceLength,
       },
-      problem: (place, what) => this.#problem(place, what, remake),
+      problem: (place, fact) => this.#problem(place, fact, remake),
       onRows: (done, total) => this.onProgress({ phase: "rows", done, total }),
     });
     const sum = (loads: number[]) => loads.reduce((a, b) => a + b, 0);
@@ -144,9 +144,9 @@ class Verification {
   }
 
   /** Notes a problem. Its remedy is found once all are known, unless it is given. */
-  #problem(file: string, what: Text, remedy?: Text): void {
+  #problem(file: string, violation: Text, remedy?: Text): void {
     const path = file.startsWith(`${this.run}/`) ? file.slice(this.run.length + 1) : file;
-    this.#found.push({ file: path, what, ...remedy ? { remedy } : {} });
+    this.#found.push({ file: path, what: violation, ...remedy ? { remedy } : {} });
   }
 
   async #mend(): Promise<void> {

@@ -82,7 +82,7 @@ export interface Choice {
 export async function choose(
   mixture: Mixture,
   prompts: readonly Uint32Array[],
-  { expert: named, prefix, exclude = [], route: known, fallback, ...options }: ChoosingOptions,
+  { expert: named, prefix, exclude = [], route: knownRoute, fallback, ...options }: ChoosingOptions,
 ): Promise<Choice[]> {
   const { mix, reroute, routingTemperature } = settingsAmong(MIXING, options);
   if (fallback) checkFallback(named, mix, reroute);
@@ -97,7 +97,7 @@ export async function choose(
   if (mix > 1) checkMix(mix, await mixture.experts());
   const temperature = routingTemperature ?? suitingTemperature(await mixture.partitioner());
   const rule = { mix, reroute, temperature, exclude, prefix: prefix ?? await mixture.prefix() };
-  const routes = known ? [known] : await routeBy(rule, mixture, prompts, options.signal);
+  const routes = knownRoute ? [knownRoute] : await routeBy(rule, mixture, prompts, options.signal);
   return routes.map((route) => {
     if (fallback && route.margin < fallback.margin) {
       return { model: fallback.model, route, answering: [] };

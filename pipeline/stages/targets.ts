@@ -105,8 +105,8 @@ export function peakRate(
 }
 
 /**
- * Makes a target that continues the training of `predecessor` for at least one step. It sees the new
- * sequences as often as the predecessor saw the old ones, and a share of old ones in between.
+ * Makes a target that continues the training of `predecessor` for at least one step. It sees the
+ * new sequences as often as the predecessor saw the old ones, and a share of old ones in between.
  */
 export function goingOn(target: Target, predecessor: Predecessor): Target {
   return {

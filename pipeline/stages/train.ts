@@ -164,8 +164,8 @@ export async function trainingNodes(
 }
 
 /**
- * Names the baseline that a run needs to be complete: the first that is trained, or else the first of
- * all. One is enough.
+ * Names the baseline that a run needs to be complete: the first that is trained, or else the first
+ * of all. One is enough.
  */
 async function comparedModel(run: string): Promise<string> {
   const denseTargets = allTargets({ experts: 0 });
