@@ -124,7 +124,7 @@ async function chooseDocuments(
   run: string,
   { paths = [], sources = [], ids = [] }: NonNullable<ForgetOptions["forget"]>,
 ): Promise<{ named: IndexedDocument[]; count: number }> {
-  const wantedIds = new Set(ids.map(String));
+  const wantedIds = new Set(ids.filter((id) => /^\d+$/.test(id)).map(BigInt));
   const wantedSources = new Set(sources);
   const found = new Set<string>(); // what names a document
   let count = 0;
@@ -143,7 +143,7 @@ async function chooseDocuments(
     return (row) => {
       const ofPath = paths.length > 0 ? patternsOf(pathsOfRows[row]) : [];
       const isOfSource = sources.length > 0 && wantedSources.has(sourcesOfRows[row]);
-      const hasId = ids.length > 0 && wantedIds.has(String(documents[row]));
+      const hasId = ids.length > 0 && wantedIds.has(documents[row]);
       if (isOfSource) found.add(`source "${sourcesOfRows[row]}"`);
       if (hasId) found.add(`id ${documents[row]}`);
       for (const pattern of ofPath) found.add(`path "${pattern}"`);
