@@ -2,7 +2,8 @@
 
 var<workgroup> row_sums: array<vec4f, COLUMNS * ROWS>;
 
-// Of the lane's column, the same for all its rows; all lanes must call it. Adds pairs of halves, so the order is fixed.
+// For the first row of lanes the sum of their columns; all lanes must call it. Adds pairs of halves, so the order is fixed. No
+// barrier at the end: a sum is read by the lane that wrote it.
 fn sum_rows(lane: u32, own: vec4f) -> vec4f {
   row_sums[lane] = own;
   workgroupBarrier();
@@ -10,7 +11,5 @@ fn sum_rows(lane: u32, own: vec4f) -> vec4f {
     if (lane < half * COLUMNS) { row_sums[lane] += row_sums[lane + half * COLUMNS]; }
     workgroupBarrier();
   }
-  let sum = row_sums[lane % COLUMNS];
-  workgroupBarrier(); // before it is used again
-  return sum;
+  return row_sums[lane];
 }
