@@ -189,7 +189,8 @@ export class AtomicFile implements AsyncDisposable {
   }
 }
 
-const SILENT_MS = 60_000; // a process that writes a file is never silent for as long
+/** How long a process at work may be silent: one that is for longer counts as dead. */
+export const SILENT_MS = 60_000;
 
 /**
  * Partial files by folder, as they lay there when this process first wrote into it: a list for

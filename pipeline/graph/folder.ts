@@ -98,8 +98,8 @@ const newPartial = (run: string, name: string, mark = "") =>
   `${run}/${PARTIAL}/${flat(name)}~${mark}${crypto.randomUUID()}`;
 
 /**
- * Makes a node in a new folder, which `fill` fills and whose manifest it returns. With `replace` the
- * new node takes the place of one that is there.
+ * Makes a node in a new folder, which `fill` fills and whose manifest it returns. With `replace`
+ * the new node takes the place of one that is there.
  */
 async function publishNew(
   run: string,

@@ -10,14 +10,12 @@
  * @module
  */
 
-import { isMissing, listEntries, removeIfThere, writing } from "./files.ts";
+import { isMissing, listEntries, removeIfThere, SILENT_MS, writing } from "./files.ts";
 
 /** Folder of the locks, in the run folder. */
 export const LOCKS = "locks";
 
 const BEAT_MS = 5_000;
-/** How long the owner on another machine may be silent. */
-export const SILENT_MS = 60_000;
 
 /** How long others may look at a lock, and the pause between two tries to get it. */
 const [SEEN_MS, PAUSE_MS] = [2_000, 10];
