@@ -419,19 +419,7 @@ export function certificateText(
     `   weights, ${without}: ${listed(retrained)}.`,
     "   Not trained again, as their text did not change or they are not trained: " +
     `${listed(untouched)}.`,
-    ...routersSawText
-      ? [
-        "4. The tokenizer, which cuts text into pieces of words, and the routers, which choose the " +
-        "expert",
-        "   of a text, saw the forgotten text and were kept. They keep no copy of it, but the pieces " +
-        "and",
-        "   the weights are fitted to it.",
-      ]
-      : [
-        "4. The tokenizer, which cuts text into pieces of words, and the routers, which choose the " +
-        "expert",
-        `   of a text, were made again ${without}.`,
-      ],
+    ...routersText(routersSawText, without),
     "5. What may have seen the text and still exists, here or elsewhere:",
     ...listOf(descends),
     "   Other runs that were made from these runs, as far as they note it" +
@@ -439,10 +427,23 @@ export function certificateText(
     ...listOf(below),
     "6. Not covered: a paraphrase, a summary, a translation or any text in other words; and copies",
     "   outside the run that was searched. No search here finds them.",
-    "   The run keeps hashes of the text, to know it again. They do not give the text, but confirm " +
-    "it",
+    "   The run keeps hashes of the text, to know it again. They do not give the text, but " +
+    "confirm it",
     "   to someone who guesses it.",
   ].join("\n");
+}
+
+/** Says what the tokenizer and the routers have to do with the forgotten text. */
+function routersText(sawText: boolean, without: string): string[] {
+  const subject = "4. The tokenizer, which cuts text into pieces of words, and the routers, " +
+    "which choose the expert";
+  if (!sawText) return [subject, `   of a text, were made again ${without}.`];
+  return [
+    subject,
+    "   of a text, saw the forgotten text and were kept. They keep no copy of it, but the " +
+    "pieces and",
+    "   the weights are fitted to it.",
+  ];
 }
 
 const KINDS = {
