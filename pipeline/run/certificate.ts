@@ -433,7 +433,7 @@ export function certificateText(
   ].join("\n");
 }
 
-/** Says what the tokenizer and the routers have to do with the forgotten text. */
+/** Reports what the tokenizer and the routers have to do with the forgotten text. */
 function routersText(sawText: boolean, without: string): string[] {
   const subject = "4. The tokenizer, which cuts text into pieces of words, and the routers, " +
     "which choose the expert";
