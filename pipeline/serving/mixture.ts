@@ -9,6 +9,7 @@ import { ensure, InputError, RunError, say, setting } from "../../kernels/errors
 import { type Gpu, openGpu, type OpenGpuOptions } from "../../kernels/device/gpu.ts";
 import type { Checkpoint } from "../model/checkpoints/hugging_face_config.ts";
 import type { ModelConfig } from "../model/shape.ts";
+import { prefixSpan } from "../model/span.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
 import { nameCost, PARTITIONERS } from "../partition/partitioners.ts";
 import { shortHash } from "../graph/files.ts";
@@ -173,9 +174,8 @@ export class Mixture {
     const most = prefix ?? await this.prefix();
     const cost = nameCost(opened);
     const routed = new Array<Route>(texts.length);
-    for (
-      const [length, rows] of Map.groupBy(texts.keys(), (i) => Math.min(most, texts[i].length))
-    ) {
+    const prefixLength = (i: number) => prefixSpan(texts[i].length, most).end;
+    for (const [length, rows] of Map.groupBy(texts.keys(), prefixLength)) {
       const tokens = new Uint32Array(rows.length * length);
       rows.forEach((i, row) => tokens.set(texts[i].subarray(0, length), row * length));
       const together = {
