@@ -32,6 +32,7 @@ export {
   type Match,
   peakRate,
   type Predecessor,
+  type Predecessor as Before,
   type RateName,
   switchTarget,
   type Target,
